@@ -251,10 +251,13 @@ class Calibration:
 
     Attributes:
       data_digest: SHA-256 over the samples in content order, so that it does not depend on their order.
+      partial_sums: By op index, the extremes of `op(x, hi, bias)` and `op(x, lo, 0)` before the fused activation, for
+        ops whose weights can be split.
       random: Whether the data was made up because none was given.
     """
 
     ranges: Mapping[int, Range]
+    partial_sums: Mapping[int, tuple[tuple[float, float], tuple[float, float]]]
     samples: int
     data_digest: str
     random: bool = False
@@ -475,7 +478,6 @@ class Evaluation:
       mcnemar_p: Exact McNemar test of the difference; None without labels.
       subset: Whether fewer than all evaluation samples were used.
       float_accuracy: The float model's on the same samples.
-      plan_matches: For the plan's file: every tensor has the type that the plan asked for.
     """
 
     name: str
@@ -510,7 +512,6 @@ class Verification:
       mismatches: Empty where the file is what was planned.
       tensor_types: Count of tensors by type in the emitted file.
       data_digest: Of the evaluation samples; "" where there were none.
-      chosen_on_evaluation: False, always: recorded so that a reader can see that it was asked.
     """
 
     evaluations: tuple[Evaluation, ...]

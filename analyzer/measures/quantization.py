@@ -1,0 +1,117 @@
+"""Uniform affine quantization, as litert-quantizer does it: real = scale * (integer - zero_point).
+
+Weights are symmetric per channel, int8 activations asymmetric per tensor, int16 activations symmetric (TFLite's
+quantization specification; Jacob et al. 2018). Scales are float32 as in the file. Bit for bit equality with the emitted
+file is tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_SMALLEST_BOUND = 1e-9
+"""litert-quantizer's own floor for a range, so that no scale is 0."""
+
+
+@dataclass(frozen=True)
+class AffineParams:
+    """Scale and zero point of one activation tensor.
+
+    Attributes:
+      bits: 8 (zero point in [-128, 127]) or 16 (zero point 0).
+    """
+
+    scale: float
+    zero_point: int
+    bits: int
+
+    @property
+    def low(self) -> int:
+        """Smallest integer that can occur; int16 activations are symmetric."""
+        return -(2 ** (self.bits - 1))
+
+    @property
+    def high(self) -> int:
+        return 2 ** (self.bits - 1) - 1
+
+
+_FIXED: dict[tuple[str, int], AffineParams] = {
+    ("SOFTMAX", 8): AffineParams(1 / 256, -128, 8),
+    ("SOFTMAX", 16): AffineParams(1 / 32768, 0, 16),
+    ("LOGISTIC", 8): AffineParams(1 / 256, -128, 8),
+    ("LOGISTIC", 16): AffineParams(1 / 32768, 0, 16),
+    ("TANH", 8): AffineParams(1 / 128, 0, 8),
+    ("TANH", 16): AffineParams(1 / 32768, 0, 16),
+}
+"""Outputs whose scale the kernels fix (TFLite's quantization specification)."""
+
+
+def activation_params(minimum: float, maximum: float, bits: int, opcode: str = "") -> AffineParams:
+    """Scale and zero point for an activation range.
+
+    The range is widened to hold 0, which padding needs.
+
+    Args:
+      minimum, maximum: Calibrated extremes.
+      bits: 8 or 16.
+      opcode: The producer's TFLite name: some kernels fix their output's scale.
+    """
+    if (opcode, bits) in _FIXED:
+        return _FIXED[opcode, bits]
+    if bits == 16:
+        bound = max(abs(minimum), abs(maximum), _SMALLEST_BOUND)
+        return AffineParams(float(np.float32(bound / 32767)), 0, 16)
+    top, bottom = max(maximum, 0.0), min(minimum, 0.0)
+    scale = max(top - bottom, _SMALLEST_BOUND) / 255
+    return AffineParams(float(np.float32(scale)), int(np.rint(-128 - bottom / scale)), 8)
+
+
+def fake_quantize(values: np.ndarray, params: AffineParams) -> np.ndarray:
+    """Rounds values to the grid of `params` and back; float32, same shape."""
+    scale = np.float32(params.scale)
+    steps = np.rint(values / scale) + np.float32(params.zero_point)
+    np.clip(steps, params.low, params.high, out=steps)
+    return ((steps - np.float32(params.zero_point)) * scale).astype(np.float32)
+
+
+def weight_scales(weights: np.ndarray, axis: int | None, bits: int) -> np.ndarray:
+    """Symmetric scales: max|w| / (2^(bits-1) - 1) per channel, or one for all where `axis` is None.
+
+    Args:
+      weights: Any shape, float32.
+      axis: Channel axis.
+      bits: 4 or 8.
+
+    Returns:
+      float32, the rank of `weights`, size 1 in every axis but `axis`.
+    """
+    axes = tuple(i for i in range(weights.ndim) if i != axis)
+    bound = np.abs(weights).max(axis=axes, keepdims=True) if weights.size else np.zeros((1,) * weights.ndim)
+    return (np.maximum(bound, _SMALLEST_BOUND) / (2 ** (bits - 1) - 1)).astype(np.float32)
+
+
+def quantize_weights(weights: np.ndarray, axis: int | None, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Integers (int8, same shape) and scales of symmetric weights."""
+    scales = weight_scales(weights, axis, bits)
+    top = 2 ** (bits - 1) - 1
+    return np.clip(np.rint(weights / scales), -top, top).astype(np.int8), scales
+
+
+def fake_quantize_weights(weights: np.ndarray, axis: int | None, bits: int) -> np.ndarray:
+    """Weights rounded to `bits` bits per channel and back; float32, same shape."""
+    integers, scales = quantize_weights(weights, axis, bits)
+    return (integers.astype(np.float32) * scales).astype(np.float32)
+
+
+def fake_quantize_constant(values: np.ndarray, bits: int) -> np.ndarray:
+    """A constant operand (second input of ADD, MUL ...) rounded as an activation of its own range, and back."""
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    return fake_quantize(values.astype(np.float32), activation_params(low, high, bits))
+
+
+def fused(values: np.ndarray, activation: str) -> np.ndarray:
+    """Applies a fused activation function that integer kernels know: NONE, RELU, RELU6 or RELU_N1_TO_1."""
+    low, high = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}[activation]
+    return values if low is None else np.clip(values, low, high)

@@ -1,0 +1,183 @@
+"""The only user of the LiteRT interpreter: runs whole networks and pieces of them, sample by sample on all cores.
+
+A batch is no faster per image than a single one in LiteRT's kernels, so every interpreter runs one sample at a time and
+threads run several interpreters; `invoke` gives up Python's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedModel
+from . import flatbuffer as fb
+
+KERNELS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+DEFAULT_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a network.
+
+    Attributes:
+      index: Tensor index in the interpreter.
+      scale: 0 for float; per tensor.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+class Runner:
+    """One interpreter.
+
+    Args:
+      flatbuffer: The network.
+      kernels: `xnnpack` (LiteRT's default on a CPU), `builtin` (without delegates) or `reference`.
+
+    Raises:
+      UnsupportedModel: LiteRT cannot load it.
+    """
+
+    def __init__(self, flatbuffer: bytes, *, kernels: str = "xnnpack") -> None:
+        from ai_edge_litert import interpreter
+
+        resolver = getattr(interpreter.OpResolverType, KERNELS[kernels])
+        try:
+            self._interpreter = interpreter.Interpreter(
+                model_content=flatbuffer, num_threads=1, experimental_op_resolver_type=resolver
+            )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise UnsupportedModel(
+                f"LiteRT cannot load the network: {first}", "check it with another runtime"
+            ) from error
+        self._reused: list[np.ndarray] = []
+        self.inputs = tuple(_port(d) for d in self._interpreter.get_input_details())
+        self.outputs = tuple(_port(d) for d in self._interpreter.get_output_details())
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Runs one sample.
+
+        Args:
+          arrays: One for each input, of its shape (a leading 1 may be missing) and type.
+
+        Returns:
+          One array for each output, copied, in its own type.
+        """
+        for port, values in zip(self.inputs, arrays, strict=True):
+            self._interpreter.set_tensor(port.index, values.reshape(port.shape))
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(port.index) for port in self.outputs]
+
+    def run_reusing(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Like `run`, but into the same arrays each time: the next run overwrites them.
+
+        Fresh memory for a network's every activation costs more time than the network.
+        """
+        if not self._reused:
+            self._reused = [np.empty(port.shape, port.dtype) for port in self.outputs]
+        for port, values in zip(self.inputs, arrays, strict=True):
+            self._interpreter.set_tensor(port.index, values.reshape(port.shape))
+        self._interpreter.invoke()
+        for port, kept in zip(self.outputs, self._reused, strict=True):
+            np.copyto(kept, self._interpreter.tensor(port.index)())
+        return self._reused
+
+    def span_bytes(self, tensors: Sequence[int]) -> int:
+        """Bytes between the first and the last address of some tensors."""
+        starts, ends = [], []
+        for index in tensors:
+            try:
+                view = self._interpreter.tensor(index)()
+            except ValueError:
+                continue  # LiteRT gives no address for a tensor that no kernel uses
+            start = view.__array_interface__["data"][0]
+            starts.append(start)
+            ends.append(start + view.nbytes)
+        return max(ends) - min(starts) if starts else 0
+
+
+def run_samples(
+    flatbuffer: bytes, inputs: Sequence[np.ndarray], *, kernels: str = "xnnpack", workers: int = DEFAULT_WORKERS
+) -> list[np.ndarray]:
+    """Runs a network over samples, on `workers` cores.
+
+    Integer inputs and outputs are quantized and dequantized here, with the file's own scales, so that floats go in and
+    floats come out whatever the file's io is.
+
+    Args:
+      flatbuffer: The network.
+      inputs: One array [n, ...] for each input.
+      kernels: See `Runner`.
+      workers: Interpreters that run side by side.
+
+    Returns:
+      One float32 (or the output's own integer type where it has no scale) array [n, ...] for each output, a leading 1
+      of the output's shape left out.
+    """
+    count = len(inputs[0])
+    bounds = np.linspace(0, count, min(workers, max(count, 1)) + 1).astype(int)
+
+    def part(start: int, stop: int) -> list[list[np.ndarray]]:
+        runner = Runner(flatbuffer, kernels=kernels)
+        return [run_one(runner, [array[i] for array in inputs]) for i in range(start, stop)]
+
+    with ThreadPoolExecutor(len(bounds) - 1) as pool:
+        rows = [row for rows in pool.map(part, bounds[:-1], bounds[1:]) for row in rows]
+    return [np.stack([row[k] for row in rows]) for k in range(len(rows[0]))] if rows else []
+
+
+def run_one(runner: Runner, sample: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Runs one sample, floats in and floats out (see `run_samples`)."""
+    given = [_to_port(values, port) for values, port in zip(sample, runner.inputs, strict=True)]
+    results = zip(runner.run(given), runner.outputs, strict=True)
+    return [drop_batch(_from_port(values, port)) for values, port in results]
+
+
+def drop_batch(values: np.ndarray) -> np.ndarray:
+    """The array without a leading dimension of 1."""
+    return values[0] if values.ndim > 1 and values.shape[0] == 1 else values
+
+
+def arena_bytes(flatbuffer: bytes) -> int:
+    """Bytes that LiteRT's planner allocates for activations on this host, without delegates.
+
+    A kernel's own scratch tensors are not counted.
+    """
+    model = fb.read(flatbuffer)
+    tensors = model.subgraphs[0].tensors
+    activations = [i for i, t in enumerate(tensors) if not t.buffer or model.buffers[t.buffer].data is None]
+    return Runner(flatbuffer, kernels="builtin").span_bytes(activations)
+
+
+def _port(detail: dict[str, Any]) -> Port:
+    scale, zero_point = detail["quantization"]
+    return Port(
+        int(detail["index"]), str(detail["name"]), tuple(int(s) for s in detail["shape"]),
+        np.dtype(detail["dtype"]).name, float(scale), int(zero_point),
+    )  # fmt: skip
+
+
+def _to_port(values: np.ndarray, port: Port) -> np.ndarray:
+    if port.dtype == "float32" or port.scale == 0 or values.dtype.name == port.dtype:
+        return values.astype(port.dtype, copy=False)
+    limits = np.iinfo(port.dtype)
+    steps = np.rint(values / np.float32(port.scale)) + port.zero_point
+    return np.clip(steps, limits.min, limits.max).astype(port.dtype)
+
+
+def _from_port(values: np.ndarray, port: Port) -> np.ndarray:
+    if port.dtype == "float32" or port.scale == 0:
+        return values
+    return ((values.astype(np.float32) - port.zero_point) * np.float32(port.scale)).astype(np.float32)
