@@ -54,6 +54,10 @@ class ImpossibleBudget(BitplanError):
     exit_code = EXIT_LIMIT
 
 
+class SolverStopped(BitplanError):
+    """The planner's solver stopped before it could prove its plan good enough."""
+
+
 class RunFolderError(BitplanError):
     """The run folder lacks a stage, or holds one of another model."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -445,6 +445,19 @@ class Plan:
     def schemes(self) -> tuple[Scheme, ...]:
         return tuple(SCHEMES[a.scheme] for a in self.assignments)
 
+    @classmethod
+    def bare(cls, graph: Graph, schemes: Sequence[str], io: Format = Format.FLOAT, strategy: str = "given") -> Plan:
+        """A plan with nothing predicted: one scheme name for each op, in execution order."""
+        return cls(
+            assignments=tuple(Assignment(op.key, op.layer, s) for op, s in zip(graph.ops, schemes, strict=True)),
+            strategy=strategy,
+            io=io,
+            allowed=tuple(dict.fromkeys(schemes)),
+            graph_digest=graph.digest,
+            predicted_bytes=0,
+            predicted_nmse=0.0,
+        )
+
 
 # --- verification ----------------------------------------------------------------------------------------------------
 
@@ -511,7 +524,9 @@ class Verification:
       evaluations: `float` first, then the baselines, `plan` last; then the same on subsets and other kernels.
       mismatches: Empty where the file is what was planned.
       tensor_types: Count of tensors by type in the emitted file.
-      data_digest: Of the evaluation samples; "" where there were none.
+      data_digest: Of the evaluation samples.
+      on_calibration: There was no evaluation data; the figures stand on the calibration samples, on which the plan was
+        chosen.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -523,9 +538,63 @@ class Verification:
     predicted_bytes: int
     predicted_nmse: float
     measured_nmse: float | None
+    on_calibration: bool = False
 
     def find(self, name: str, subset: bool = False) -> Evaluation | None:
         return next((e for e in self.evaluations if e.name == name and e.subset == subset), None)
+
+
+# --- the audit -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AuditCause:
+    """One source of a quantized file's error, measured alone in the float network.
+
+    Attributes:
+      name: `weights`, `activation` or `input`.
+      layer: Label of the op, or of the input.
+      opcode: TFLite's name; "" for an input.
+      nmse: At the network's output.
+      share_of_error: Of the sum over all sources, 0 to 1.
+      evidence: What was measured, in words.
+    """
+
+    name: str
+    layer: str
+    opcode: str
+    nmse: float
+    share_of_error: float
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A float model beside a quantized file of it.
+
+    Attributes:
+      causes: Worst first.
+      evaluation: The quantized file on all evaluation samples.
+      matched_ops, total_ops: How many of the float network's ops were found in the file.
+      unmatched: Keys of those that were not.
+      parts_nmse: Sum of the sources.
+      measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is interaction and kernels.
+      samples: On which the sources stand.
+      external_buffers: Whether buffers lie behind the flatbuffer, where TFLite Micro reads garbage.
+    """
+
+    causes: tuple[AuditCause, ...]
+    evaluation: Evaluation
+    float_bytes: int
+    quantized_bytes: int
+    tensor_types: Mapping[str, int]
+    matched_ops: int
+    total_ops: int
+    unmatched: tuple[str, ...]
+    parts_nmse: float
+    measured_nmse: float
+    samples: int
+    external_buffers: bool
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------

@@ -48,6 +48,12 @@ def read(data: bytes) -> Any:
     return model
 
 
+def has_external_buffers(data: bytes) -> bool:
+    """Whether buffers lie behind the flatbuffer."""
+    packed = schema().Model.GetRootAs(bytearray(data), 0)
+    return any(packed.Buffers(i).Offset() > 1 for i in range(packed.BuffersLength()))
+
+
 def write(model: Any) -> bytes:
     """Serializes a `ModelT`, every buffer inside the flatbuffer; the same model gives the same bytes."""
     from ai_edge_litert.tools import flatbuffer_utils

@@ -1,7 +1,7 @@
 """Surgery on float flatbuffers: the hi + lo split, which gives an op 16-bit weights on stock 8-bit kernels.
 
-No convolution kernel takes 16-bit weights. An op's weights are therefore written as the sum of two tensors that each fit
-int8 with a scale per channel: `high` is what int8 keeps of them, `low` is the residual, whose own scale is some 254
+No convolution kernel takes 16-bit weights. An op's weights are therefore written as the sum of two tensors that each
+fit int8 with a scale per channel: `high` is what int8 keeps of them, `low` is the residual, whose own scale is some 254
 times finer. `op(x, w, b)` becomes `op(x, high, b) + op(x, low, 0)`, the fused activation moved onto the ADD.
 """
 
@@ -53,7 +53,7 @@ def split_weights(flatbuffer: bytes, ops: Collection[int]) -> tuple[bytes, tuple
 
     Args:
       flatbuffer: A float model with one subgraph.
-      ops: Positions in the op list: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED or TRANSPOSE_CONV with constant weights.
+      ops: Positions in the op list: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED or TRANSPOSE_CONV, weights constant.
 
     Returns:
       The rewritten model, and one `Split` for each of `ops`, in op order.
@@ -100,9 +100,7 @@ def split_values(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray
     return high, (exact - high).astype(np.float32)
 
 
-def relevant_range(
-    activation: str, high: tuple[float, float], low: tuple[float, float]
-) -> tuple[float, float]:  # fmt: skip
+def relevant_range(activation: str, high: tuple[float, float], low: tuple[float, float]) -> tuple[float, float]:
     """The part of the high partial sum's range that matters behind the ADD's fused activation.
 
     With `L = max|low|`, a high partial sum below `floor - L` is clamped to the floor whatever the low one is, and one

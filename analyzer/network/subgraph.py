@@ -42,6 +42,11 @@ class Cutter:
         self._producer = {int(t): i for i, op in enumerate(self._graph.operators) for t in op.outputs}
         self._by_name = {fb.text(t.name): i for i, t in enumerate(self._graph.tensors)}
 
+    @property
+    def outputs(self) -> list[int]:
+        """Tensor indices of the network's own outputs."""
+        return [int(t) for t in self._graph.outputs]
+
     def tensor(self, name: str) -> int:
         """Index of the tensor of that name; KeyError where there is none."""
         return self._by_name[name]

@@ -1,0 +1,218 @@
+"""From a plan to a mixed-precision `.tflite`.
+
+litert-quantizer makes the file; it is told the range of every activation, so nothing here looks at data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, UsageError
+from ..network import flatbuffer as fb
+from ..network.kernels import BIAS_INPUT, CHANNEL_AXIS, DATA_INPUT, WEIGHTED, WEIGHTS_INPUT
+from ..network.rewrite import Split, relevant_range, split_weights
+from ..schema import Calibration, Format, Graph, Plan, Scheme
+from .emission import emit
+from .recipe import Precision, build_recipe
+
+DEGENERATE_SPAN = 2.0**-10
+"""Width given to an activation that was 0 throughout calibration: with a span of 0 its scale would be some 4e-12, and
+the first value that is not 0 would overflow every multiplier behind it."""
+
+_LARGEST_BIAS = 2**30
+"""Largest integer a bias may need: int32 with as much again left for the sum it is added to."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A file and how it came about.
+
+    Attributes:
+      model: The emitted `.tflite`, buffers inside.
+      recipe: litert-quantizer's recipe for `prepared`, JSON-able; every entry hits exactly one op.
+      ranges: (minimum, maximum) of every float activation of `prepared` by tensor name, as given to the quantizer.
+      prepared: The float flatbuffer handed to the quantizer: the model after the hi + lo split.
+      splits: The ops whose weights were split.
+    """
+
+    model: bytes
+    recipe: tuple[dict[str, Any], ...]
+    ranges: Mapping[str, tuple[float, float]]
+    prepared: bytes
+    splits: tuple[Split, ...]
+
+
+PartialSums = Mapping[int, tuple[tuple[float, float], tuple[float, float]]]
+
+
+def convert(
+    flatbuffer: bytes, graph: Graph, calibration: Calibration, plan: Plan, partial_sums: PartialSums
+) -> Conversion:
+    """Makes the file that a plan describes; the same arguments give the same bytes.
+
+    Args:
+      flatbuffer: The float model, as `load_float` makes it.
+      graph: Of `flatbuffer`.
+      calibration: Ranges of all its float activations.
+      plan: One scheme for each op.
+      partial_sums: By op index, of every op that the plan splits: calibrated (minimum, maximum) of its high and of its
+        low partial sum, before the fused activation.
+
+    Raises:
+      UsageError: The plan is for another network, or gives an op a scheme that it does not have.
+      DataError: An activation or a partial sum has no range.
+      UnsupportedModel: litert-quantizer cannot convert one of the ops, which are named.
+    """
+    if fb.digest(flatbuffer) != graph.digest:
+        raise ValueError("the graph was built from another flatbuffer")
+    check_plan(graph, plan)
+    split_ops = [op.index for op, scheme in zip(graph.ops, plan.schemes, strict=True) if scheme.is_split]
+    prepared, splits = split_weights(flatbuffer, split_ops)
+    prepared = _unshare_unlike_weights(prepared)
+    model = fb.read(prepared)
+    ranges = _ranges(graph, calibration, splits, partial_sums)
+    precisions = _precisions(plan.schemes)
+    recipe = build_recipe(model, precisions, plan.io)
+    bounds = _weight_bounds(model, precisions, ranges)
+    return Conversion(emit(prepared, recipe, ranges, bounds), recipe, ranges, prepared, splits)
+
+
+def check_plan(graph: Graph, plan: Plan) -> None:
+    """Holds a plan, which a person may have edited, against the network.
+
+    Raises:
+      UsageError: It is for another network, or gives an op a scheme that the op does not have.
+    """
+    remedy = "make a plan for this model, or pass the model that this plan was made for"
+    for index, (op, assignment) in enumerate(zip(graph.ops, plan.assignments, strict=False)):
+        if op.key != assignment.op:
+            raise UsageError(
+                f"the plan is for another network: op {index} is {op.key} here and {assignment.op} in the plan", remedy
+            )
+        if assignment.scheme not in op.schemes:
+            raise UsageError(
+                f"{op.layer} ({op.key}) cannot be {assignment.scheme}", f"choose one of {', '.join(op.schemes)}"
+            )
+    if len(graph.ops) != len(plan.assignments):
+        raise UsageError(
+            f"the plan is for another network: it has {len(plan.assignments)} ops, the model {len(graph.ops)}", remedy
+        )
+
+
+def _precisions(schemes: Sequence[Scheme]) -> list[Precision]:
+    """One for each op of the prepared model: a split op is two ops with int8 weights and an ADD."""
+    found: list[Precision] = []
+    for scheme in schemes:
+        if scheme.is_split:
+            found += [Precision(scheme.format)] * 3
+        else:
+            found.append(Precision(scheme.format, min(scheme.weight_bits, 8)))
+    return found
+
+
+def _ranges(
+    graph: Graph, calibration: Calibration, splits: Sequence[Split], partial_sums: PartialSums
+) -> dict[str, tuple[float, float]]:
+    activations = {t for t in graph.inputs if graph.tensors[t].dtype == "float32"}
+    for op in graph.ops:
+        activations.update(graph.activations_in(op))
+        activations.update(graph.activations_out(op))
+    found = {}
+    for tensor in sorted(activations):
+        seen = calibration.ranges.get(tensor)
+        if seen is None:
+            raise _no_range(f"tensor {graph.tensors[tensor].name!r}")
+        found[graph.tensors[tensor].name] = usable_range(seen.minimum, seen.maximum)
+    for split in splits:
+        op = graph.ops[split.op]
+        if split.op not in partial_sums:
+            raise _no_range(f"the partial sum of {op.layer}")
+        high, low = partial_sums[split.op]
+        found[split.high_output] = usable_range(*relevant_range(op.activation, high, low))
+        found[split.low_output] = usable_range(*low)
+    return found
+
+
+def usable_range(minimum: float, maximum: float) -> tuple[float, float]:
+    """A calibrated range as the quantizer gets it: it holds 0, and it is not empty.
+
+    Raises:
+      DataError: The range is not finite.
+    """
+    if not (math.isfinite(minimum) and math.isfinite(maximum)):
+        raise DataError(
+            f"a calibrated range is not finite: {minimum} to {maximum}", "check the samples for NaN and infinity"
+        )
+    low, high = min(minimum, 0.0), max(maximum, 0.0)
+    return (low, high) if low < high else (0.0, DEGENERATE_SPAN)
+
+
+def _no_range(what: str) -> DataError:
+    return DataError(f"{what} has no calibrated range", "calibrate again with this model")
+
+
+def _unshare_unlike_weights(data: bytes) -> bytes:
+    """Copies a weights buffer for each shape and channel axis in which ops read it.
+
+    The quantizer remembers a buffer's scales by buffer and bit width alone, and would give the second reader the first
+    one's.
+    """
+    model = fb.read(data)
+    tensors = model.subgraphs[0].tensors
+    seen: dict[int, tuple[tuple[int, ...], int]] = {}
+    copied: dict[tuple[int, tuple[int, ...], int], int] = {}
+    for op in model.subgraphs[0].operators:
+        opcode = fb.opcode_name(model, op)
+        tensor = tensors[op.inputs[WEIGHTS_INPUT[opcode]]] if opcode in WEIGHTED else None
+        if tensor is None or (values := fb.constant(model, tensor)) is None:
+            continue
+        reading = (values.shape, CHANNEL_AXIS[opcode])
+        source = int(tensor.buffer)
+        if seen.setdefault(source, reading) != reading:
+            if (source, *reading) not in copied:
+                fb.set_constant(model, tensor, values)
+                copied[source, *reading] = tensor.buffer
+            tensor.buffer = copied[source, *reading]
+    return fb.write(model) if copied else data
+
+
+def _weight_bounds(
+    model: Any, precisions: Sequence[Precision], ranges: Mapping[str, tuple[float, float]]
+) -> dict[str, np.ndarray]:
+    """Wider ranges for weights whose channel is so small beside its bias that the bias would not fit int32.
+
+    A bias has the scale `s_input * s_weights`. Where BatchNorm has switched a channel off, its weights are 1e-20 or 0
+    and all it does is add its bias, which the quantizer would clip to nothing. Channels like that are common.
+
+    Returns:
+      By tensor name: the largest magnitude to quantize for, float64, the weights' rank, size 1 but for the channel
+      axis; only for tensors that hold such a channel.
+    """
+    tensors = model.subgraphs[0].tensors
+    needed: dict[int, np.ndarray] = {}
+    for op, precision in zip(model.subgraphs[0].operators, precisions, strict=True):
+        opcode = fb.opcode_name(model, op)
+        if precision.format is Format.FLOAT or opcode not in WEIGHTED or BIAS_INPUT[opcode] >= len(op.inputs):
+            continue
+        weights = tensors[op.inputs[WEIGHTS_INPUT[opcode]]]
+        values = fb.constant(model, weights)
+        bias_index = int(op.inputs[BIAS_INPUT[opcode]])
+        bias = fb.constant(model, tensors[bias_index]) if bias_index >= 0 else None
+        if values is None or bias is None:
+            continue
+        low, high = ranges[fb.text(tensors[op.inputs[DATA_INPUT.get(opcode, 0)]].name)]
+        steps = (high - low) / 255 if precision.format is Format.INT8 else max(high, -low) / 32767
+        shape = [1] * values.ndim
+        shape[CHANNEL_AXIS[opcode]] = -1
+        top = 2 ** (precision.weight_bits - 1) - 1
+        floor = np.abs(bias.astype(np.float64)).reshape(shape) / (steps * _LARGEST_BIAS) * top
+        others = tuple(a for a in range(values.ndim) if a != CHANNEL_AXIS[opcode])
+        largest = np.abs(values.astype(np.float64)).max(axis=others, keepdims=True)
+        if (floor > largest).any():
+            needed[weights.buffer] = np.maximum(needed.get(weights.buffer, largest), floor)
+    return {fb.text(t.name): needed[t.buffer] for t in tensors if t.buffer in needed}

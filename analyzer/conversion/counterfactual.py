@@ -1,0 +1,83 @@
+"""The other direction of a sweep: one layer left in float while every other one is int8, on real emitted files.
+
+Where its order differs from that of one layer quantized alone, errors interact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..measures.calibration import Progress
+from ..measures.sensitivity import LabelledSource, Store
+from ..network import flatbuffer as fb
+from ..network import runtime
+from ..schema import Calibration, Format, Graph, LeftFloat, OutputError, Plan
+from ..serialize import from_jsonable, to_jsonable
+from .converter import convert
+from .verification import output_errors
+
+VERSION = "left-float-1"
+"""Part of every unit's key: raise it when a change of this module changes a figure."""
+
+
+def int8_everywhere(graph: Graph) -> list[str]:
+    """Scheme names of int8 everywhere: float only where nothing else exists."""
+    return ["w8a8" if "w8a8" in op.schemes else "float" for op in graph.ops]
+
+
+def measure_left_float(
+    data: bytes,
+    graph: Graph,
+    calibration: Calibration,
+    samples: LabelledSource,
+    *,
+    store: Store | None = None,
+    workers: int = runtime.DEFAULT_WORKERS,
+    progress: Progress | None = None,
+) -> tuple[OutputError, tuple[LeftFloat, ...]]:
+    """Converts int8 everywhere, then the same with each op in turn in float, and measures every file.
+
+    Args:
+      data: The float flatbuffer.
+      graph: Of `data`.
+      calibration: Ranges.
+      samples: What the error is measured on.
+      store: Finished files are taken from here and put here.
+      workers: Threads.
+      progress: Called with (files done, files in all).
+
+    Returns:
+      The error of int8 everywhere, and one entry for each op that was int8 there, best gain first.
+    """
+    everywhere = int8_everywhere(graph)
+    ops = [op.index for op in graph.ops if everywhere[op.index] != "float"]
+
+    def error_of(names: Sequence[str]) -> OutputError:
+        key = _key(graph, calibration, samples, names)
+        found = store.get(key) if store is not None else None
+        if found is not None:
+            return from_jsonable(OutputError, found)
+        plan = Plan.bare(graph, names, Format.FLOAT)
+        model = convert(data, graph, calibration, plan, calibration.partial_sums).model
+        error = output_errors(data, graph, {"": model}, samples, workers=workers)[""]
+        if store is not None:
+            store.put(key, to_jsonable(error))
+        return error
+
+    total = len(ops) + 1
+    int8 = error_of(everywhere)
+    if progress:
+        progress(1, total)
+    left = []
+    for done, op in enumerate(ops, start=2):
+        error = error_of([*everywhere[:op], "float", *everywhere[op + 1 :]])
+        left.append(LeftFloat(op, error, int8.nmse - error.nmse))
+        if progress:
+            progress(done, total)
+    return int8, tuple(sorted(left, key=lambda entry: (-entry.gain, entry.op)))
+
+
+def _key(graph: Graph, calibration: Calibration, samples: LabelledSource, names: Sequence[str]) -> str:
+    ranges = [(t, r.minimum, r.maximum) for t, r in calibration.ranges.items()]
+    labels = None if samples.labels is None else samples.labels.tolist()
+    return fb.digest(repr((VERSION, graph.digest, ranges, samples.digest, labels, list(names))).encode())

@@ -1,0 +1,231 @@
+"""The emitted file on the real interpreter: output error, agreement, accuracy, bytes and memory, beside its baselines.
+
+Every file is run on the same samples as the float model, sample by sample, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..measures.calibration import Progress
+from ..measures.metrics import ErrorSums
+from ..measures.per_sample import Metric, agreements, output_variance, per_sample_metric, right_answers
+from ..measures.sensitivity import LabelledSource
+from ..measures.statistics import mcnemar_exact, paired_bootstrap
+from ..network import flatbuffer as fb
+from ..network import runtime
+from ..network.subgraph import Cutter
+from ..schema import Evaluation, Graph, OutputError
+
+_SLOW_SUBSET_MACS = 25e9
+"""Multiply-accumulates that a file with 16-bit kernels gets: some 20 s on two cores."""
+
+_REFERENCE_SUBSET_MACS = 5e9
+"""The same for reference kernels."""
+
+_SMALLEST_SUBSET = 100
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file to be judged.
+
+    Attributes:
+      name: As in `Evaluation.name`.
+      flatbuffer: The file's bytes.
+      kernels: See `runtime.Runner`.
+      limit: Only the first samples, at most so many; None for all.
+      compared: The file's tensors that stand for `Graph.compared`; None finds them by name, which conversion keeps.
+    """
+
+    name: str
+    flatbuffer: bytes
+    kernels: str = "xnnpack"
+    limit: int | None = None
+    compared: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What one file says of all samples: the compared tensors and the outputs, one array [n, ...] each."""
+
+    compared: list[np.ndarray]
+    outputs: list[np.ndarray]
+
+
+def slow_subset(graph: Graph) -> int:
+    """How many samples a file with 16-bit kernels is judged on; they are some 50 times slower on a CPU."""
+    return max(_SMALLEST_SUBSET, int(_SLOW_SUBSET_MACS / max(1, sum(op.macs for op in graph.ops))))
+
+
+def reference_subset(graph: Graph) -> int:
+    """How many samples the reference kernels are run on."""
+    return max(_SMALLEST_SUBSET, int(_REFERENCE_SUBSET_MACS / max(1, sum(op.macs for op in graph.ops))))
+
+
+def evaluate(
+    float_data: bytes,
+    graph: Graph,
+    candidates: Sequence[Candidate],
+    samples: LabelledSource,
+    *,
+    metric: Metric | None = None,
+    seed: int = 0,
+    workers: int = runtime.DEFAULT_WORKERS,
+    progress: Progress | None = None,
+) -> tuple[Evaluation, ...]:
+    """Judges files on samples, paired with the float model.
+
+    Args:
+      float_data: The float flatbuffer.
+      graph: Of `float_data`.
+      candidates: The files; the float model need not be among them.
+      samples: With labels where there are some.
+      metric: A user's metric of the outputs, see `per_sample.Metric`.
+      seed: Of the bootstrap.
+      workers: Threads.
+      progress: Called with (samples done, samples in all).
+
+    Returns:
+      One evaluation for each candidate, in order.
+    """
+    files = [_with_compared(float_data, graph), *(_with_compared(c.flatbuffer, graph, c.compared) for c in candidates)]
+    limits = [len(samples), *(min(c.limit or len(samples), len(samples)) for c in candidates)]
+    kernel_names = ["xnnpack", *(c.kernels for c in candidates)]
+    reference, *answers = _run_all(files, limits, kernel_names, len(graph.compared), samples, workers, progress)
+    variances = [output_variance(values) for values in reference.compared]
+    return tuple(
+        _judge(graph, candidate, reference, answer, limit, variances, samples, metric, seed)
+        for candidate, answer, limit in zip(candidates, answers, limits[1:], strict=True)
+    )
+
+
+def output_errors(
+    float_data: bytes,
+    graph: Graph,
+    files: Mapping[str, bytes],
+    samples: LabelledSource,
+    *,
+    workers: int = runtime.DEFAULT_WORKERS,
+) -> dict[str, OutputError]:
+    """Output error of several files on the same samples, by name; no intervals, no user's metric."""
+    with_outputs = [_with_compared(float_data, graph), *(_with_compared(f, graph) for f in files.values())]
+    count, kinds = len(samples), ["xnnpack"] * len(with_outputs)
+    reference, *answers = _run_all(
+        with_outputs, [count] * len(kinds), kinds, len(graph.compared), samples, workers, None
+    )  # fmt: skip
+    variances = [output_variance(values) for values in reference.compared]
+    return {
+        name: _error(graph, reference, answer, count, variances, samples.labels, None)
+        for name, answer in zip(files, answers, strict=True)
+    }
+
+
+def _with_compared(data: bytes, graph: Graph, places: tuple[int, ...] | None = None) -> bytes:
+    """The file with the compared tensors as first outputs, its own outputs behind them.
+
+    Conversion keeps the names of tensors; the file that ships is not touched.
+    """
+    cutter = Cutter(data)
+    own = cutter.outputs
+    compared = places or [
+        own[k] if c == o else cutter.tensor(graph.tensors[c].name)
+        for k, (c, o) in enumerate(zip(graph.compared, graph.outputs, strict=True))
+    ]
+    return cutter.whole([*compared, *own]).flatbuffer
+
+
+def _run_all(
+    files: Sequence[bytes], limits: Sequence[int], kernel_names: Sequence[str], compared: int,
+    samples: LabelledSource, workers: int, progress: Progress | None,
+) -> list[_Answers]:  # fmt: skip
+    """Runs every file on every sample it is due, preparing each sample once; equal files run once."""
+    keys = list(zip((fb.digest(f) for f in files), kernel_names, strict=True))
+    due: dict[tuple[str, str], int] = {}
+    for key, limit in zip(keys, limits, strict=True):
+        due[key] = max(limit, due.get(key, 0))
+    content = dict(zip(keys, files, strict=True))
+    done = [0] * workers
+
+    def part(worker: int) -> list[tuple[int, dict[tuple[str, str], list[np.ndarray]]]]:
+        runners = {key: runtime.Runner(content[key], kernels=key[1]) for key in due}
+        rows = []
+        for position in range(worker, max(due.values()), workers):
+            sample = [array[0] for array in samples.block(position, position + 1)]
+            rows.append((position, {k: runtime.run_one(runners[k], sample) for k in due if position < due[k]}))
+            done[worker] += 1
+            if progress:
+                progress(sum(done), max(due.values()))
+        return rows
+
+    with ThreadPoolExecutor(workers) as pool:
+        by_position = dict(row for rows in pool.map(part, range(workers)) for row in rows)
+    whole = {}
+    for key, count in due.items():
+        taken = [by_position[position][key] for position in range(count)]
+        whole[key] = [np.stack([row[i] for row in taken]) for i in range(len(taken[0]))]
+    answers = []
+    for key, limit in zip(keys, limits, strict=True):
+        arrays = [values[:limit] for values in whole[key]]
+        answers.append(_Answers(arrays[:compared], arrays[compared:]))
+    return answers
+
+
+def _judge(
+    graph: Graph, candidate: Candidate, reference: _Answers, answer: _Answers, limit: int,
+    variances: Sequence[float], samples: LabelledSource, metric: Metric | None, seed: int,
+) -> Evaluation:  # fmt: skip
+    labels = samples.labels
+    error = _error(graph, reference, answer, limit, variances, labels, metric)
+    drop_of, differences, unit, p_value = "", None, 100.0, None
+    if metric is not None:
+        wanted = [values[:limit] for values in reference.outputs]
+        before = np.array(per_sample_metric(metric, wanted, wanted, None if labels is None else labels[:limit]))
+        after = np.array(per_sample_metric(metric, answer.outputs, wanted, None if labels is None else labels[:limit]))
+        drop_of, differences, unit = "metric", before - after, 1.0
+    elif graph.is_classifier and labels is not None:
+        before, after = (right_answers(v[:limit], labels[:limit]) for v in (reference.outputs[0], answer.outputs[0]))
+        drop_of, differences = "accuracy", 100.0 * (before.astype(float) - after.astype(float))
+        p_value = mcnemar_exact(int((before & ~after).sum()), int((~before & after).sum()))
+    elif graph.is_classifier:
+        drop_of = "agreement"
+        differences = 100.0 * ~agreements(reference.outputs[0][:limit], answer.outputs[0])
+    return Evaluation(
+        name=candidate.name,
+        file_bytes=len(candidate.flatbuffer),
+        arena_bytes=runtime.arena_bytes(candidate.flatbuffer),
+        kernels=candidate.kernels,
+        error=error,
+        drop_points=None if differences is None else paired_bootstrap(differences, seed=seed, unit=unit),
+        drop_of=drop_of,
+        mcnemar_p=p_value,
+        subset=limit < len(samples),
+        float_accuracy=float(before.mean()) if drop_of in ("accuracy", "metric") else None,
+    )
+
+
+def _error(
+    graph: Graph, reference: _Answers, answer: _Answers, limit: int, variances: Sequence[float],
+    labels: np.ndarray | None, metric: Metric | None,
+) -> OutputError:  # fmt: skip
+    """Error at the compared tensors; top-1 figures from the outputs themselves, ties and all."""
+    compared = ErrorSums.of(
+        [values[:limit].reshape(limit, -1) for values in reference.compared],
+        [values.reshape(limit, -1) for values in answer.compared],
+        variances=variances,
+        is_classifier=graph.is_classifier,
+        are_logits=graph.compared != graph.outputs,
+    )
+    agree = right = judged = None
+    if graph.is_classifier:
+        agree = tuple(agreements(reference.outputs[0][:limit], answer.outputs[0]).tolist())
+        if labels is not None:
+            right = tuple(right_answers(answer.outputs[0], labels[:limit]).tolist())
+    if metric is not None:
+        wanted = [values[:limit] for values in reference.outputs]
+        judged = per_sample_metric(metric, answer.outputs, wanted, None if labels is None else labels[:limit])
+    return replace(compared, agree=agree, right=right, metric=judged).to_output_error()

@@ -1,0 +1,258 @@
+"""The Python interface: what each command of the same name calls.
+
+import bitplan as bp
+run = bp.analyze("model.keras", images, evaluation=(x, y))
+result = run.plan(size_budget="2.80MB").convert()
+result.save("out/")
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .analyzer.inputs.dataset import (
+    Samples,
+    check_labels,
+    input_specs,
+    overlap_warnings,
+    random_samples,
+    range_warnings,
+)
+from .analyzer.inputs.declaration import DataDeclaration
+from .analyzer.inputs.loader import load_float
+from .analyzer.inputs.preprocessing import resize_text
+from .analyzer.measures.per_sample import Metric
+from .analyzer.network.graph import build_graph
+from .analyzer.network.runtime import DEFAULT_WORKERS
+from .analyzer.runs import RunFolder
+from .analyzer.schema import DEFAULT_ALLOWED, Calibration, Plan, SensitivityTable, Verification
+from .auditing import audit
+from .checking import check
+from .session import (
+    RANDOM_SAMPLES,
+    Inputs,
+    Measured,
+    Options,
+    Reporter,
+    Run,
+    as_classifier,
+    ignore,
+    judged_at_outputs,
+    labelled,
+    silent,
+)
+
+DEFAULT_SAMPLES = 256
+
+
+def prepare(
+    model: Any,
+    calibration: Any = None,
+    *,
+    evaluation: Any = None,
+    calibration_samples: int = DEFAULT_SAMPLES,
+    balanced: bool = False,
+    resize: str | int | tuple[int, int] = "",
+    scale: str = "raw",
+    preprocess: str = "",
+    metric: str | Metric | None = None,
+    seed: int = 0,
+    out: str | pathlib.Path | None = None,
+    force: bool = False,
+    trust_model: bool = False,
+    workers: int = DEFAULT_WORKERS,
+    reporter: Reporter = silent,
+    warn: Callable[[str], None] = ignore,
+    command: str = "",
+) -> Run:
+    """Brings model and data together, checks that they fit, and measures nothing yet.
+
+    Args:
+      model: Path of a `.tflite`, `.keras`, `.h5` or SavedModel, the bytes of a `.tflite`, or a `keras.Model`.
+      calibration: DATA as on the command line, or arrays, a `tf.data.Dataset`, a `representative_dataset` callable;
+        None makes random samples up, which every result then says.
+      evaluation: The same, with labels where there are some; None leaves the file unjudged.
+      calibration_samples: The first so many; `balanced` draws them evenly over the classes instead.
+      resize, scale, preprocess: Declared preprocessing of both, see `DataDeclaration`.
+      metric: `module:function`, or the function itself: per sample, higher is better.
+      seed: Of draws, made-up data and the bootstrap.
+      out: Run folder; None keeps everything in memory.
+      force: Take a folder that holds something else.
+      trust_model: Whether code inside a model file may run.
+      workers: Threads.
+      reporter, warn: Take progress and warnings.
+      command: As typed, for the record.
+    """
+    warnings: list[str] = []
+
+    def note(message: str) -> None:
+        warnings.append(message)
+        warn(message)
+
+    reporter("Loading the model")(0, 1)
+    loaded = load_float(model, trust_model=trust_model, warn=note)
+    graph = build_graph(loaded.flatbuffer)
+    specs = input_specs(graph)
+
+    def declare(data: Any, limit: int | None, even: bool) -> tuple[DataDeclaration | None, Samples | None]:
+        if data is None:
+            return None, None
+        name = str(data) if isinstance(data, str | pathlib.Path) else ""
+        declaration = DataDeclaration(name, _resize_text(resize), scale, preprocess, limit, even, seed)
+        reporter(f"Reading {name or 'the data'}")(0, 1)
+        samples = declaration.load(specs, note, None if name else data)
+        if graph.is_classifier:
+            check_labels(samples, graph.tensors[graph.outputs[0]].shape[-1])
+        return declaration, samples
+
+    calibration_declared, calibration_read = declare(calibration, calibration_samples, balanced)
+    evaluation_declared, evaluation_read = declare(evaluation, None, False)
+    used = calibration_read or random_samples(specs, RANDOM_SAMPLES, seed).in_content_order()
+    if calibration_read is None:
+        note("no calibration data was given: random values stand in, and every figure is about them")
+    if evaluation_read is not None and calibration_read is not None:
+        for message in range_warnings(calibration_read.describe(), evaluation_read.describe()):
+            note(message)
+        for message in overlap_warnings(calibration_read, evaluation_read):
+            note(message)
+    graph = as_classifier(judged_at_outputs(graph, metric), evaluation_read, calibration_read)
+    options = Options(
+        model_name=loaded.name,
+        calibration=calibration_declared,
+        evaluation=evaluation_declared,
+        metric=metric if isinstance(metric, str) else getattr(metric, "__qualname__", "") if metric else "",
+        seed=seed,
+        command=command,
+    )
+    inputs = Inputs(
+        options=options,
+        declared_ranges=loaded.declared_ranges,
+        notes=loaded.notes,
+        calibration=used.describe(),
+        evaluation=evaluation_read.describe() if evaluation_read is not None else {},
+        warnings=tuple(warnings),
+    )
+    folder = RunFolder.create(out, force) if out is not None else None
+    run = Run(
+        loaded.flatbuffer, graph, inputs, folder=folder, workers=workers, reporter=reporter, warn=ignore,
+        calibration_data=calibration_read, evaluation_data=evaluation_read,
+        metric_function=None if isinstance(metric, str) else metric,
+    )  # fmt: skip
+    if folder is not None:
+        folder.write_bytes("float.tflite", loaded.flatbuffer)
+        run._save("inputs", inputs, "")
+    return run
+
+
+def open_run(
+    path: str | pathlib.Path,
+    *,
+    workers: int = DEFAULT_WORKERS,
+    reporter: Reporter = silent,
+    warn: Callable[[str], None] = ignore,
+) -> Run:
+    """Opens a run folder with every stage that is in it."""
+    folder = RunFolder.open(path)
+    inputs = folder.require("inputs", Inputs)
+    flatbuffer = folder.read_bytes("float.tflite")
+    graph = judged_at_outputs(build_graph(flatbuffer), inputs.options.metric)
+    if any(d.get("labelled") for d in (inputs.calibration, inputs.evaluation)):
+        graph = labelled(graph)
+    measured = folder.load("measured", Measured) or Measured()
+    plan = folder.load("plan", Plan)
+    run = Run(
+        flatbuffer, graph, inputs, folder=folder, workers=workers, reporter=reporter, warn=warn,
+        calibration=folder.load("calibration", Calibration),
+        sensitivity=folder.load("sensitivity", SensitivityTable),
+        plan_=plan,
+        verification=folder.load("verification", Verification),
+        measured=measured.figures,
+    )  # fmt: skip
+    if (folder.path / "model.tflite").is_file():
+        run = replace(run, model=folder.read_bytes("model.tflite"))
+    return run
+
+
+def analyze(model: Any, calibration: Any = None, *, left_float: bool = True, **options: Any) -> Run:
+    """Sensitivities of a model: `prepare`'s arguments, then calibration and the sweep."""
+    return prepare(model, calibration, **options).analyze(left_float=left_float)
+
+
+def plan(run: Run | str | pathlib.Path, size_budget: str | int | None = None, **options: Any) -> Run:
+    """Chooses schemes for an analyzed run or its folder; the arguments of `Run.plan`."""
+    return _opened(run).plan(size_budget, **options)
+
+
+def convert(run: Run | str | pathlib.Path) -> Run:
+    """Makes and checks the `.tflite` of a planned run or its folder."""
+    return _opened(run).convert()
+
+
+def run(
+    model: Any,
+    calibration: Any = None,
+    *,
+    size_budget: str | int | None = None,
+    allow: Sequence[str] = DEFAULT_ALLOWED,
+    io: str = "float",
+    strategy: str = "milp",
+    left_float: bool = True,
+    **options: Any,
+) -> Run:
+    """The whole way: analyze, plan, convert, verify, and report where there is a folder."""
+    analyzed = analyze(model, calibration, left_float=left_float, **options)
+    result = analyzed.plan(size_budget, allow=allow, io=io, strategy=strategy).convert().verify()
+    return result.report() if result.folder else result
+
+
+def inspect(
+    model: Any, *, trust_model: bool = False, reporter: Reporter = silent, warn: Callable[[str], None] = ignore
+) -> Run:
+    """Reads a model and measures nothing: `graph` has every op, its kinds, costs and schemes."""
+    reporter("Loading the model")(0, 1)
+    loaded = load_float(model, trust_model=trust_model, warn=warn)
+    options = Options(loaded.name, None, None)
+    inputs = Inputs(options, loaded.declared_ranges, loaded.notes, {}, {}, ())
+    return Run(loaded.flatbuffer, build_graph(loaded.flatbuffer), inputs)
+
+
+DEMO_BUDGET = "300KB"
+"""Of the demo: below int8 everywhere, so that some layers have to take 4 bits, and it matters which."""
+
+
+def demo(
+    *,
+    out: str | pathlib.Path,
+    size_budget: str | None = None,
+    force: bool = False,
+    workers: int = DEFAULT_WORKERS,
+    reporter: Reporter = silent,
+    warn: Callable[[str], None] = ignore,
+    command: str = "",
+) -> Run:
+    """The whole way on the network and the data that come with Bitplan (Fashion-MNIST, MIT licence)."""
+    folder = pathlib.Path(__file__).parent / "analyzer" / "demo"
+    data = folder / "data.npz"
+    return run(
+        folder / "model.tflite", f"{data}:x_calibration,y_calibration", evaluation=f"{data}:x_eval,y_eval", scale="tf",
+        size_budget=size_budget or DEMO_BUDGET, out=out, force=force, workers=workers, reporter=reporter, warn=warn,
+        command=command,
+    )  # fmt: skip
+
+
+def _resize_text(size: str | int | tuple[int, int]) -> str:
+    """A size as typed on the command line."""
+    return size if isinstance(size, str) else resize_text((size, size) if isinstance(size, int) else size)
+
+
+def _opened(run: Run | str | pathlib.Path) -> Run:
+    return run if isinstance(run, Run) else open_run(run)
+
+
+__all__ = [
+    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "check", "convert", "demo", "inspect", "open_run", "plan", "prepare",
+    "run",
+]  # fmt: skip

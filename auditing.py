@@ -1,0 +1,140 @@
+"""`bitplan audit`: a float model beside a quantized file of it, from any converter; why did the accuracy drop?"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from .analyzer.conversion.type_check import count_types
+from .analyzer.conversion.verification import Candidate, evaluate
+from .analyzer.errors import DataError, UnsupportedModel
+from .analyzer.measures.attribution import QuantizedFile, attribute
+from .analyzer.measures.calibration import calibrate
+from .analyzer.network import flatbuffer as fb
+from .analyzer.network.runtime import DEFAULT_WORKERS
+from .analyzer.runs import RunFolder
+from .analyzer.schema import Audit, AuditCause, Graph, Measurement
+from .session import Reporter, ignore, silent
+
+
+def audit(
+    float_model: Any,
+    quantized: str | pathlib.Path | bytes,
+    *,
+    evaluation: Any = None,
+    calibration: Any = None,
+    samples: int = 256,
+    out: str | pathlib.Path | None = None,
+    force: bool = False,
+    seed: int = 0,
+    workers: int = DEFAULT_WORKERS,
+    reporter: Reporter = silent,
+    **options: Any,
+) -> Audit:
+    """Measures the drop, and each of the file's own sources alone in the float network.
+
+    Args:
+      float_model: What `prepare` takes.
+      quantized: The file or its bytes.
+      evaluation: What the drop is measured on; labels where there are some.
+      calibration: What the sources are measured on; the evaluation samples where it is missing. Nothing is chosen here.
+      samples: So many of them.
+      out: Folder for `audit.json` and `report.html`.
+      force: Take a folder that holds something else.
+      seed: Of the bootstrap.
+      workers: Threads.
+      reporter: Takes progress.
+      options: Others of `prepare`: preprocessing, `trust_model`, `warn`, `command`.
+
+    Raises:
+      UnsupportedModel: The second file is not quantized, or is no child of the first.
+    """
+    from .api import prepare
+
+    if evaluation is None:
+        raise DataError("an audit needs evaluation data", "give --evaluation FILE.npz:x,y")
+    file = pathlib.Path(quantized).read_bytes() if isinstance(quantized, str | pathlib.Path) else quantized
+    run = prepare(
+        float_model, calibration if calibration is not None else evaluation, evaluation=evaluation,
+        calibration_samples=samples, seed=seed, workers=workers, reporter=reporter, **_quiet(options, calibration),
+    )  # fmt: skip
+    opened = QuantizedFile(file, run.graph)
+    if not opened.is_quantized:
+        raise UnsupportedModel("the second file has no quantized tensors", "give FLOAT first, then QUANTIZED")
+    if len(opened.inputs) != len(run.graph.inputs) or len(opened.outputs) != len(run.graph.outputs):
+        raise UnsupportedModel("the two files have unlike inputs or outputs", "give a file and its float parent")
+    graph = run.graph
+    compared = [opened.tensor(t) for t in graph.compared]
+    if None in compared:
+        graph = replace(graph, compared=graph.outputs)
+        compared = list(opened.outputs)
+    places = tuple(t for t in compared if t is not None)
+    judged, studied = run.evaluation_data, run.calibration_data
+    (whole,) = evaluate(
+        run.flatbuffer, graph, [Candidate("quantized", file, compared=places)], judged, seed=seed, workers=workers,
+        progress=reporter("Running both files"),
+    )  # fmt: skip
+    (same,) = evaluate(
+        run.flatbuffer, graph, [Candidate("quantized", file, compared=places)], studied, seed=seed, workers=workers
+    )  # fmt: skip
+    ranges = calibrate(run.flatbuffer, graph, studied, workers=workers, progress=reporter("Reading the float network"))
+    measured = attribute(
+        run.flatbuffer, graph, ranges, opened, studied, workers=workers,
+        progress=reporter("Putting the file's sources into the float network"),
+    )  # fmt: skip
+    total = sum(m.error.nmse for m in measured)
+    found = Audit(
+        causes=tuple(_cause(graph, m, total) for m in sorted(measured, key=lambda m: (-m.error.nmse, m.source.id))),
+        evaluation=whole,
+        float_bytes=graph.file_bytes,
+        quantized_bytes=len(file),
+        tensor_types=count_types(file),
+        matched_ops=len(opened.alignment.ops),
+        total_ops=len(graph.ops),
+        unmatched=opened.alignment.unmatched,
+        parts_nmse=total,
+        measured_nmse=same.error.nmse,
+        samples=len(studied),
+        external_buffers=fb.has_external_buffers(file),
+    )
+    if out is not None:
+        _write(found, run.inputs.options.model_name, RunFolder.create(out, force))
+    return found
+
+
+def _quiet(options: dict[str, Any], calibration: Any) -> dict[str, Any]:
+    """Without calibration data of its own the same samples serve twice, which is meant and needs no warning."""
+    warn: Callable[[str], None] = options.get("warn", ignore)
+    if calibration is not None:
+        return options
+    return {**options, "warn": lambda m: None if "among the evaluation" in m or "were asked for" in m else warn(m)}
+
+
+def _cause(graph: Graph, measurement: Measurement, total: float) -> AuditCause:
+    source, error = measurement.source, measurement.error
+    op = graph.ops[source.op] if source.op is not None else None
+    bits = source.variant[1:]
+    what = {
+        "weights": f"the file's {bits}-bit weights",
+        "activation": f"the file's {bits}-bit output",
+        "input": f"the file's {bits}-bit input",
+    }[source.part]
+    share = error.nmse / total if total else 0.0
+    agreement = "" if error.agreement is None else f", top-1 agrees on {100 * error.agreement:.1f} %"
+    return AuditCause(
+        name=source.part,
+        layer=op.layer if op else graph.tensors[source.tensor].name,
+        opcode=op.opcode if op else "",
+        nmse=error.nmse,
+        share_of_error=share,
+        evidence=f"{what} alone in the float network: SQNR {error.sqnr_db:.1f} dB{agreement}, n = {error.samples}",
+    )
+
+
+def _write(found: Audit, model_name: str, folder: RunFolder) -> None:
+    from .reports.audit import render_audit
+
+    folder.save("audit", found, "")
+    folder.write_bytes("report.html", render_audit(found, model_name).encode())

@@ -1,0 +1,95 @@
+"""`bitplan check`: do a run's limits hold? For people's continuous integration."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from dataclasses import dataclass
+
+from .analyzer.errors import EXIT_LIMIT, EXIT_OK, EXIT_UNDECIDED, UsageError
+from .analyzer.measures.statistics import decide
+from .analyzer.runs import RunFolder
+from .analyzer.schema import Plan, Verification
+
+_POINTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:pt|pts|points?|%)?")
+
+
+@dataclass(frozen=True)
+class Check:
+    """The answer.
+
+    Attributes:
+      line: For a person.
+      exit_code: 0 holds, 1 broken, 5 undecided.
+      drop_points, drop_low, drop_high: The measured drop and its 95 % interval; None where none was asked for.
+      file_bytes: Of the emitted file.
+      samples: On which the drop stands.
+    """
+
+    line: str
+    exit_code: int
+    file_bytes: int
+    samples: int
+    drop_points: float | None = None
+    drop_low: float | None = None
+    drop_high: float | None = None
+
+
+def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = "") -> Check:
+    """Compares a verified run with limits.
+
+    Args:
+      folder: Run folder.
+      max_drop: Largest drop in points, e.g. `1pt`; "" for no such limit.
+      max_bytes: Largest file, e.g. `2.8MB`; "" for no such limit.
+
+    Raises:
+      UsageError: There is no limit to check, or no drop was measured.
+    """
+    from .strategies.assignment.budget import parse_size
+
+    if not (max_drop or max_bytes):
+        raise UsageError("there is nothing to check", "give --max-drop 1pt, --max-bytes 2.8MB, or both")
+    opened = RunFolder.open(folder)
+    verification = opened.require("verification", Verification)
+    opened.require("plan", Plan)
+    evaluation = verification.find("plan")
+    assert evaluation is not None, "every verification judges the plan"
+    parts, codes = [], [EXIT_OK]
+    if max_bytes:
+        floating = verification.find("float")
+        limit = parse_size(max_bytes, floating.file_bytes if floating else 0)
+        fits = evaluation.file_bytes <= limit
+        codes.append(EXIT_OK if fits else EXIT_LIMIT)
+        parts.append(f"{evaluation.file_bytes} bytes, {'within' if fits else 'OVER'} {limit}")
+    drop = evaluation.drop_points if max_drop else None
+    if max_drop:
+        if drop is None or evaluation.drop_of == "metric":
+            raise UsageError("the run measured no drop in points", "verify it with labelled evaluation data")
+        if verification.on_calibration:
+            raise UsageError(
+                "the run has no evaluation data: its drop stands on the samples that the plan was chosen on",
+                "run `bitplan verify DIR --evaluation DATA` first",
+            )
+        match = _POINTS.fullmatch(max_drop.strip())
+        if match is None:
+            raise UsageError(f"the drop {max_drop!r} cannot be read", "write 1pt or 0.5")
+        points = float(match.group(1))
+        decision = decide(drop, points)
+        codes.append({"holds": EXIT_OK, "broken": EXIT_LIMIT, "undecided": EXIT_UNDECIDED}[decision])
+        word = {"holds": "within", "broken": "OVER", "undecided": "undecided against"}[decision]
+        parts.append(
+            f"{evaluation.drop_of} drop {drop.value:.2f} points (95 %: {drop.low:.2f} to {drop.high:.2f}, "
+            f"n = {evaluation.error.samples}, {evaluation.kernels}), {word} {points:g}"
+        )
+    code = EXIT_LIMIT if EXIT_LIMIT in codes else max(codes)
+    word = {EXIT_OK: "holds", EXIT_LIMIT: "BROKEN", EXIT_UNDECIDED: "undecided"}[code]
+    return Check(
+        line=f"{word}: {'; '.join(parts)}",
+        exit_code=code,
+        file_bytes=evaluation.file_bytes,
+        samples=evaluation.error.samples,
+        drop_points=drop.value if drop else None,
+        drop_low=drop.low if drop else None,
+        drop_high=drop.high if drop else None,
+    )

@@ -1,0 +1,253 @@
+"""What a page shows, computed: plain frozen data with its text and its sort value; nothing here formats or draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+      text: As shown.
+      value: By which it sorts; None sorts last in both directions.
+      note: What a reader learns by pointing at it.
+      detail: A second, smaller line.
+      is_name: The text came from the model: isolated from the direction of writing around it.
+      href: Anchor on this page, "" for none.
+    """
+
+    text: str
+    value: float | str | None = None
+    note: str = ""
+    detail: str = ""
+    is_name: bool = False
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's head.
+
+    Attributes:
+      note: What the figure is, in a sentence.
+      numeric: Right-aligned, and sorted from the largest down at first.
+    """
+
+    label: str
+    note: str = ""
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row.
+
+    Attributes:
+      cells: As many as the table has columns; the first is the row's head.
+      anchor: Id within the page, "" for none.
+      role: `plan`, `float`, `aside` (a subset, another kernel) or "".
+    """
+
+    cells: tuple[Cell, ...]
+    anchor: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+      id: Unique within the page.
+      notes: Sentences below it: what the figures stand on.
+    """
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a sentence: `style` is "" (plain), `figure` or `name`."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer.
+
+    Attributes:
+      tone: `good`, `fair` (a measurable loss is left), `bad` (the file is not what was planned) or `open` (not measured).
+      label: The tone in words: colour alone says nothing to many readers.
+      sentences: Each a run of spans.
+    """
+
+    tone: str
+    label: str
+    sentences: tuple[tuple[Span, ...], ...]
+
+    @property
+    def text(self) -> str:
+        """The sentences as plain text."""
+        return " ".join("".join(span.text for span in sentence) for sentence in self.sentences)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One mark of a chart.
+
+    Attributes:
+      anchor: Of the layer's row in the table.
+      low, high: 95 % interval; equal to `value` where there is none.
+    """
+
+    label: str
+    part: str
+    value: float
+    low: float
+    high: float
+    note: str
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The worst layers under one scheme, worst first; a layer has one bar for each of its parts."""
+
+    scheme: str
+    bars: tuple[Bar, ...]
+    logarithmic: bool
+    shown: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A source by its error at the layer (`local`) and at the network's output."""
+
+    label: str
+    part: str
+    local: float
+    output: float
+
+
+@dataclass(frozen=True)
+class SensitivityPart:
+    """Where the error comes from. `findings` are sentences computed from the figures."""
+
+    findings: tuple[str, ...]
+    default: str
+    rankings: tuple[Ranking, ...]
+    kinds: tuple[Bar, ...]
+    dots: tuple[Dot, ...]
+    by_scheme: Table
+    local_note: str
+    directions: Table | None
+    directions_note: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class StripCell:
+    """One op of the strip.
+
+    Attributes:
+      scheme: Name of its scheme.
+      mark: The scheme in two or three characters.
+      border: What changes format at its inputs, "" for nothing.
+      height: Of its error bar, 0 to 1; None where it was not measured.
+      note: Everything about it in one line.
+    """
+
+    anchor: str
+    scheme: str
+    mark: str
+    border: str
+    height: float | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The network in execution order. `legend` pairs a scheme and its mark with what it means and how many ops have it."""
+
+    cells: tuple[StripCell, ...]
+    legend: tuple[tuple[str, str, str], ...]
+    summary: str
+    has_errors: bool
+    has_borders: bool
+    exit_border: str = ""
+
+
+@dataclass(frozen=True)
+class Sparkline:
+    """A histogram for drawing.
+
+    Attributes:
+      heights: 0 to 1, left to right over minimum to maximum.
+      zero: Where 0 lies, 0 to 1; None outside the range.
+      inner: Where the middle 99.8 % of the values lie, 0 to 1.
+    """
+
+    heights: tuple[float, ...]
+    zero: float | None
+    inner: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RangesPart:
+    """Calibration ranges: a table, and for each of its rows the histogram."""
+
+    table: Table
+    sparklines: tuple[Sparkline, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A titled list of names and values."""
+
+    title: str
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """What was run. `measured` stands apart: equal runs differ there and nowhere else."""
+
+    facts: tuple[Facts, ...]
+    warnings: tuple[str, ...]
+    measured: Facts | None
+
+
+@dataclass(frozen=True)
+class View:
+    """A whole page as data; a part that has no data is None.
+
+    Attributes:
+      drop_of: What `drops` are drops of: `accuracy`, `agreement`, `metric`, or "" where there are none.
+    """
+
+    title: str
+    subtitle: str
+    banner: str
+    verdict: Verdict
+    notes: tuple[str, ...]
+    comparison: Table | None
+    drops: tuple[Bar, ...]
+    drop_of: str
+    prediction: Table | None
+    mismatches: Table | None
+    sensitivity: SensitivityPart | None
+    strip: Strip | None
+    layers: Table
+    kinds: Table | None
+    refused: Table | None
+    ranges: RangesPart | None
+    run: RunPart

@@ -1,0 +1,261 @@
+"""Results -> Vega-Lite specifications, made with Altair. The same ones serve the page and figures for slides.
+
+Colours come from Okabe and Ito's palette and are told apart without colour too: parts differ in shape or in place. Names
+are set by hand wherever Altair would number them, so that equal results give equal specifications.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..analyzer.schema import Results
+from .cells import Bar, Dot, Ranking, SensitivityPart, View
+from .view import build_view
+
+PART_COLOURS = {"weights": "#1f77c9", "output activation": "#e08a00", "model input": "#0b9e77"}
+PART_SHAPES = {"weights": "circle", "output activation": "diamond", "model input": "square"}
+PLAN_COLOUR, BASELINE_COLOUR = "#1f77c9", "#8a919c"
+
+DROP_TITLES = {
+    "accuracy": ("Drop in accuracy against float", "percentage points"),
+    "agreement": ("Answers unlike the float model's", "% of answers"),
+    "metric": ("Drop of the metric against float", "units of the metric"),
+}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page.
+
+    Attributes:
+      id: Unique within the page.
+      title: What it shows.
+      help: How it is read.
+      specs: Vega-Lite specification by choice, the default first; one with key "" where there is nothing to choose.
+        A choice of two parts is written `scheme|scale`.
+      table: Id of the table that holds the same figures.
+    """
+
+    id: str
+    title: str
+    help: str
+    specs: Mapping[str, dict[str, Any]]
+    table: str
+
+
+def build_charts(results: Results) -> tuple[Chart, ...]:
+    """Every chart that the results have data for, in the order of the page."""
+    return charts_of(build_view(results))
+
+
+def charts_of(view: View) -> tuple[Chart, ...]:
+    """The same, from a view that is already there."""
+    charts = []
+    if view.drops:
+        charts.append(_drops(view))
+    if view.sensitivity:
+        charts += _sensitivity(view.sensitivity)
+    return tuple(charts)
+
+
+def _drops(view: View) -> Chart:
+    import altair as alt
+
+    rows = [_row(bar) for bar in view.drops]
+    order = [bar.label for bar in view.drops]
+    low, high = min(0.0, *(bar.low for bar in view.drops)), max(0.0, *(bar.high for bar in view.drops))
+    margin = 0.06 * (high - low or 1.0)
+    title, unit = DROP_TITLES[view.drop_of]
+    x = alt.X("value:Q", title=unit).scale(
+        domain=[low - margin, high + margin], nice=False, zero=False
+    )
+    base = alt.Chart(_data(rows)).encode(
+        y=alt.Y("label:N", sort=order, title=None),
+        color=alt.Color("part:N", legend=None).scale(domain=["plan", "baseline"], range=[PLAN_COLOUR, BASELINE_COLOUR]),
+        tooltip=_tooltip(),
+    )
+    spec = alt.layer(
+        alt.Chart(_data([{"zero": 0}])).mark_rule(strokeDash=[3, 3], color=BASELINE_COLOUR).encode(x=alt.X("zero:Q")),
+        base.mark_rule(strokeWidth=3, opacity=0.55).encode(x=alt.X("low:Q"), x2="high:Q"),
+        base.mark_point(filled=True, size=90, opacity=1).encode(x=x),
+    )
+    text = "Each dot is a file, the line its 95 % interval; a line that reaches 0 is no measurable difference."
+    return Chart("drops", title, text, {"": _finish(spec, 30 * len(order), label_limit=340)}, "comparison")
+
+
+def _sensitivity(part: SensitivityPart) -> list[Chart]:
+    specs = {}
+    for ranking in part.rankings:
+        scales = ("log", "linear") if ranking.logarithmic else ("linear", "log")
+        for scale in scales:
+            if ranking.bars:
+                specs[f"{ranking.scheme}|{scale}"] = _ranking(ranking, part.unit, scale == "log")
+    charts = []
+    if specs:
+        shown = max(ranking.shown for ranking in part.rankings)
+        text = (
+            f"The {shown} worst layers, weights and output activation apart, with 95 % intervals; on a logarithmic scale each"
+            " step is ten times the error."
+        )
+        charts.append(Chart("ranking", "Which layers hurt the output", text, specs, "by-scheme"))
+    if part.kinds:
+        text = f"Summed over the sources of each kind, {part.default}, one source at a time, on a linear scale."
+        charts.append(Chart("kinds", "By kind of layer", text, {"": _kinds(part)}, "kinds"))
+    if part.local_note:
+        text = "Each mark is one source. If the error at the layer were a good guide, the marks would lie on a rising line."
+        charts.append(Chart("local", "Error at the layer: a poor guide", text, {"": _local(part.dots)}, "layers"))
+    return charts
+
+
+def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
+    import altair as alt
+
+    bars = ranking.bars
+    order = list(dict.fromkeys(bar.label for bar in bars))
+    smallest = min(bar.value for bar in bars)
+    floor = 10.0 ** math.floor(math.log10(smallest)) if logarithmic else 0.0
+    # An interval that reaches 0 has no place on a logarithmic axis: it is drawn to the chart's edge.
+    rows = [{**_row(bar), "low": max(bar.low, floor), "anchor": bar.anchor} for bar in bars]
+    top = max(bar.high for bar in bars)
+    if logarithmic:
+        scale, axis = alt.Scale(type="log", domain=[floor, top * 1.25], nice=False), _decades(floor, top * 1.25)
+    else:
+        scale, axis = alt.Scale(domain=[0, top * 1.02], nice=False), alt.Axis()
+    tall = len(order) > 1
+    encode: dict[str, Any] = {"y": alt.Y("label:N", sort=order, title=None), "tooltip": _tooltip()}
+    offset: dict[str, Any] = {"yOffset": alt.YOffset("part:N", sort=list(PART_COLOURS))} if tall else {}
+    colour = _part_colour(bars)
+    base = alt.Chart(_data(rows)).encode(**encode)
+    rule = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
+        x=alt.X("low:Q", title=unit, scale=scale, axis=axis), x2="high:Q", color=colour, **({} if logarithmic else offset)
+    )
+    if logarithmic:
+        points = base.mark_point(filled=True, size=80, opacity=0.95).encode(
+            x=alt.X("value:Q", scale=scale), color=colour, shape=_part_shape(bars)
+        )
+        return _finish(alt.layer(rule, points), 19 * len(order))
+    filled = base.mark_bar(cornerRadiusEnd=2).encode(x=alt.X("value:Q", scale=scale), color=colour, **offset)
+    black = rule.encode(color=alt.value("#6b7280"))
+    return _finish(alt.layer(filled, black), 26 * len(order))
+
+
+def _decades(low: float, high: float) -> Any:
+    """An axis with a line and a label at each power of ten: Vega's default draws all nine between them too."""
+    import altair as alt
+
+    exponents = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    return alt.Axis(values=[10.0**exponent for exponent in exponents], format="~g")
+
+
+def _kinds(part: SensitivityPart) -> dict[str, Any]:
+    import altair as alt
+
+    order = list(dict.fromkeys(bar.label for bar in part.kinds))
+    spec = (
+        alt.Chart(_data([{**_row(bar), "rank": list(PART_COLOURS).index(bar.part)} for bar in part.kinds]))
+        .mark_bar(cornerRadiusEnd=2)
+        .encode(
+            y=alt.Y("label:N", sort=order, title=None),
+            x=alt.X("value:Q", title="summed output error (nmse)"),
+            color=_part_colour(part.kinds),
+            order=alt.Order("rank:Q"),
+            tooltip=_tooltip(),
+        )
+    )
+    return _finish(spec, 26 * len(order))
+
+
+def _local(dots: Sequence[Dot]) -> dict[str, Any]:
+    import altair as alt
+
+    rows = [{"label": dot.label, "part": dot.part, "local": dot.local, "output": dot.output} for dot in dots]
+    log = alt.Scale(type="log", nice=False, padding=12)
+    across = _decades(min(dot.local for dot in dots) / 2, max(dot.local for dot in dots) * 2)
+    up = _decades(min(dot.output for dot in dots) / 2, max(dot.output for dot in dots) * 2)
+    points = (
+        alt.Chart(_data(rows))
+        .mark_point(filled=True, size=55, opacity=0.8)
+        .encode(
+            x=alt.X("local:Q", scale=log, axis=across, title="error at the layer (nmse)"),
+            y=alt.Y("output:Q", scale=log, axis=up, title="error at the output (nmse)"),
+            color=_part_colour(dots),
+            shape=_part_shape(dots),
+            tooltip=[
+                alt.Tooltip("label:N", title="layer"),
+                alt.Tooltip("part:N", title="part"),
+                alt.Tooltip("local:Q", title="at the layer", format=".3g"),
+                alt.Tooltip("output:Q", title="at the output", format=".3g"),
+            ],
+        )
+    )
+    worst = alt.Chart(_data(rows[:1])).mark_text(align="right", dx=-9, dy=-1, fontSize=11, limit=220)
+    named = worst.encode(x=alt.X("local:Q"), y=alt.Y("output:Q"), text="label:N")
+    # A label at the left edge would leave the chart.
+    if rows[0]["local"] < _middle([dot.local for dot in dots]):
+        named = worst.mark_text(align="left", dx=9, dy=-1, fontSize=11, limit=220).encode(
+            x=alt.X("local:Q"), y=alt.Y("output:Q"), text="label:N"
+        )
+    return _finish(alt.layer(points, named), 320)
+
+
+def _middle(values: Sequence[float]) -> float:
+    return math.sqrt(min(values) * max(values))
+
+
+def _row(bar: Bar) -> Row:
+    return {"label": bar.label, "part": bar.part, "value": bar.value, "low": bar.low, "high": bar.high, "note": bar.note}
+
+
+def _data(rows: Sequence[Row]) -> Any:
+    import altair as alt
+
+    return alt.Data(values=list(rows))
+
+
+def _tooltip() -> list[Any]:
+    import altair as alt
+
+    return [alt.Tooltip("label:N", title="layer"), alt.Tooltip("part:N", title="part"), alt.Tooltip("note:N", title="figure")]
+
+
+def _present(marks: Sequence[Bar | Dot]) -> list[str]:
+    return [part for part in PART_COLOURS if any(mark.part == part for mark in marks)]
+
+
+def _part_colour(marks: Sequence[Bar | Dot]) -> Any:
+    import altair as alt
+
+    parts = _present(marks)
+    return alt.Color("part:N", title=None).scale(domain=parts, range=[PART_COLOURS[part] for part in parts])
+
+
+def _part_shape(marks: Sequence[Bar | Dot]) -> Any:
+    import altair as alt
+
+    parts = _present(marks)
+    return alt.Shape("part:N", title=None).scale(domain=parts, range=[PART_SHAPES[part] for part in parts])
+
+
+def _finish(chart: Any, height: int, label_limit: int = 230) -> dict[str, Any]:
+    """Size, fonts and axes; the width follows the container."""
+    import altair as alt
+
+    autosize = alt.AutoSizeParams(type="fit-x", contains="padding")
+    spec: dict[str, Any] = (
+        chart.properties(width="container", height=height, background="transparent", autosize=autosize)
+        .configure(font="system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif")
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelFontSize=12, titleFontSize=12, titleFontWeight="normal", grid=True, gridOpacity=0.6, domain=False, ticks=False, labelPadding=6
+        )
+        .configure_axisX(tickCount=6, labelFlush=False)
+        .configure_axisY(labelLimit=label_limit)
+        .configure_legend(orient="top", labelFontSize=12, symbolSize=90, padding=0, offset=6, symbolOpacity=1)
+        .to_dict()
+    )
+    return spec

@@ -1,0 +1,130 @@
+"""One self-contained page: no request leaves it, and nothing in a model's names can become markup or script.
+
+Data travels as JSON blocks, text is escaped by the template engine, and a Content-Security-Policy forbids every source but
+the page's own scripts, which it names by their hashes. Vega's expressions are interpreted from their syntax tree
+(`ast: true`), because compiling them would need `unsafe-eval`.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import math
+import re
+from importlib import resources
+from typing import Any
+
+from ..analyzer.schema import Results
+from .cells import Cell, Sparkline, Table, View
+from .charts import charts_of
+from .view import build_view
+
+_HEIGHT = 24
+
+
+def render(results: Results) -> str:
+    """The page of one run, as HTML.
+
+    Equal results give equal bytes; what differs between equal runs (times, memory) stands in one block of its own.
+
+    Args:
+      results: Of any stage: parts that were not computed are absent from the page.
+    """
+    import jinja2
+
+    view = build_view(results)
+    charts = charts_of(view)
+    scripts = [("module", _script(_vega())), ("module", _script(_resource("report.js")))]
+    if not charts:
+        scripts = scripts[1:]
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(data_value=data_value, spark=spark, numeric=numeric, unbroken=unbroken)
+    return environment.get_template("report.html").render(
+        view=view,
+        charts={chart.id: chart for chart in charts},
+        chart_data={chart.id: chart.specs for chart in charts},
+        contents=_contents(view),
+        policy=_policy([text for _, text in scripts]),
+        scripts=[(kind, _verbatim(text)) for kind, text in scripts],
+        style=_verbatim(_resource("report.css")),
+    )
+
+
+def _contents(view: View) -> list[tuple[str, str]]:
+    """Sections that exist, in the page's order: (id, title)."""
+    sections: list[tuple[str, str, object]] = [
+        ("before-after", "Before and after", view.comparison),
+        ("causes", "Where the error comes from", view.sensitivity),
+        ("network", "The network", view.strip),
+        ("tables", "Tables", view.layers),
+        ("calibration", "Calibration ranges", view.ranges),
+        ("run", "What was run", view.run),
+    ]
+    return [(anchor, title) for anchor, title, part in sections if part]
+
+
+def data_value(cell: Cell) -> str:
+    """Sort value as an attribute that JavaScript's `Number` reads back."""
+    if isinstance(cell.value, float) and not math.isfinite(cell.value):
+        return "" if math.isnan(cell.value) else "Infinity" if cell.value > 0 else "-Infinity"
+    return "" if cell.value is None else str(cell.value)
+
+
+def numeric(table: Table, index: int) -> bool:
+    """Whether a column is right-aligned."""
+    return table.columns[index].numeric
+
+
+def spark(line: Sparkline) -> str:
+    """The outline of a histogram, one unit wide for each column and `_HEIGHT` high, as SVG path data."""
+    steps = [f"V{_HEIGHT - round(height * (_HEIGHT - 1), 1):g}h1" for height in line.heights]
+    return f"M0 {_HEIGHT}{''.join(steps)}V{_HEIGHT}z"
+
+
+def unbroken(text: str) -> str:
+    """Numbers and their units on one line."""
+    return re.sub(r"(?<=[\d±]) (?=[\d±%]|MB|KiB|B\b|dB|points)", "\N{NO-BREAK SPACE}", text)
+
+
+def _policy(scripts: list[str]) -> str:
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    # Vega and the heights of the strip's bars need style attributes; a style cannot reach the network under this policy.
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _template(name: str) -> str:
+    return _resource(name)
+
+
+def _script(text: str) -> str:
+    """A script that its element cannot end early; line ends as an HTML parser leaves them, so that hashes hold."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _verbatim(text: str) -> Any:
+    """Marks our own scripts and styles, and nothing that came from a user, as not to be escaped."""
+    import markupsafe
+
+    return markupsafe.Markup(text)
+
+
+@functools.cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script, from the installed vl-convert-python, in the version Altair writes for."""
+    import altair
+    import vl_convert
+
+    wanted = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    bundle: str = vl_convert.javascript_bundle(vl_version=wanted)
+    return bundle

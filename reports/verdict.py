@@ -1,0 +1,294 @@
+"""The answer in two sentences, computed from the figures and never saying more than they do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ..analyzer.schema import SCHEMES, Evaluation, Graph, Op, Plan, Results, Verification
+from . import numbers
+from .cells import Span, Verdict
+from .sources import Contribution, base_scheme, contributions, input_label, labels, sample_word, total, weight_count
+
+Spans = list[Span]
+
+# Above this share one source is the story; below it the error is spread and naming one would mislead.
+DOMINANT_SHARE = 0.3
+
+
+def build_verdict(results: Results) -> Verdict:
+    """Two sentences: what quantization does to this model, and what the plan makes of it.
+
+    A sentence before them says what takes the ground from under both: a file that differs from its plan, or figures that
+    stand on the samples on which the plan was chosen.
+    """
+    verification = results.verification
+    sentences: list[Spans] = []
+    if verification and verification.mismatches:
+        sentences.append(_mismatch(verification))
+    if verification and verification.on_calibration:
+        sentences.append(_unevaluated(results, verification))
+    if results.sensitivity is None and results.plan is None and verification is None:
+        sentences.append(_inventory(results.graph))
+        return Verdict("open", "Nothing measured yet", _frozen(sentences))
+    diagnosis = _diagnosis(results)
+    if diagnosis:
+        sentences.append(diagnosis)
+    sentences.append(_plan(results))
+    tone, label = _tone(results)
+    return Verdict(tone, label, _frozen(sentences))
+
+
+def _frozen(sentences: list[Spans]) -> tuple[tuple[Span, ...], ...]:
+    return tuple(tuple(sentence) for sentence in sentences)
+
+
+def _tone(results: Results) -> tuple[str, str]:
+    verification = results.verification
+    if verification and verification.mismatches:
+        return "bad", "The file is not what was planned"
+    plan = verification.find("plan") if verification else None
+    if results.plan is None:
+        return "open", "No plan yet"
+    if plan is None:
+        return "open", "Predicted, not measured"
+    if results.plan.budget_bytes is not None and plan.file_bytes > results.plan.budget_bytes:
+        return "bad", "Over the size budget"
+    if verification is None or verification.on_calibration:
+        return "open", "Not measured on evaluation data"
+    if plan.drop_points is None:
+        return "open", "File as planned; only its output error was measured"
+    if plan.drop_points.low > 0:
+        differs = plan.drop_of == "agreement"
+        return "fair", "File as planned; " + ("some answers differ from float" if differs else "a measurable loss is left")
+    return "good", "File as planned; no measurable loss"
+
+
+def _mismatch(verification: Verification) -> Spans:
+    wrong = len(verification.mismatches)
+    return [
+        Span("The emitted file is NOT what was planned: "),
+        Span(numbers.plural(wrong, "tensor"), "figure"),
+        Span(f" {'has' if wrong == 1 else 'have'} another type than the plan asked for (first: "),
+        Span(numbers.name(verification.mismatches[0].layer), "name"),
+        Span(
+            f", {verification.mismatches[0].found} instead of {verification.mismatches[0].expected}),"
+            " so no figure of that file is a figure of the plan."
+        ),
+    ]
+
+
+def _unevaluated(results: Results, verification: Verification) -> Spans:
+    word = sample_word(results.graph)
+    chosen = ", on which the plan was chosen too." if results.plan else "."
+    return [
+        Span("Nothing was measured on evaluation data", "figure"),
+        Span(f": the figures stand on the {numbers.count(verification.samples)} calibration {word}{chosen}"),
+    ]
+
+
+def _inventory(graph: Graph) -> Spans:
+    free = [op for op in graph.ops if op.schemes != ("float",)]
+    weights = sum(weight_count(graph, op) for op in graph.ops)
+    return [
+        Span("The model has "),
+        Span(numbers.plural(len(graph.ops), "op"), "figure"),
+        Span(", "),
+        Span(f"{numbers.large(weights)} weights", "figure"),
+        Span(" and "),
+        Span(numbers.megabytes(graph.file_bytes), "figure"),
+        Span(" as a float .tflite; "),
+        Span("every op" if len(free) == len(graph.ops) else f"{len(free)} of {len(graph.ops)} ops", "figure"),
+        Span(" can be quantized. Nothing has been measured yet."),
+    ]
+
+
+# --- what quantization does ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a file loses, in words, and what that stands on."""
+
+    verb: str
+    figure: str
+    rest: str
+    basis: str
+
+    def spans(self, basis: str = "") -> Spans:
+        tail = self.rest + basis
+        return [Span(f"{self.verb} "), Span(self.figure, "figure"), Span(tail)]
+
+
+def loss(evaluation: Evaluation, graph: Graph) -> Loss:
+    """The drop of one file in words; its output error where there is neither accuracy nor metric."""
+    drop, error = evaluation.drop_points, evaluation.error
+    word, n = sample_word(graph), error.samples
+    basis = f"on {numbers.count(n)} {word} ({numbers.kernels(evaluation.kernels)})"
+    if drop is None:
+        if error.nmse == 0:
+            return Loss("gives", "the float model's output", " exactly", basis)
+        return Loss("has", f"an output error (nmse) of {numbers.significant(error.nmse)}", f" ({numbers.decibels(error.sqnr_db)} dB)", basis)
+    text = numbers.interval(drop, 1)
+    if evaluation.drop_of == "agreement":
+        if drop.value == 0:
+            return Loss("gives", "the float model's answer", " every time", basis)
+        return Loss("answers unlike the float model", f"{text} %", " of the time", basis)
+    unit = " points" if evaluation.drop_of == "accuracy" else " of the metric"
+    if not drop.excludes_zero:
+        return Loss("shows", "no measurable loss", f" ({text}{unit})", basis)
+    if drop.low > 0:
+        return Loss("loses", f"{text}{unit}", "", basis)
+    gain = numbers.interval(type(drop)(-drop.value, -drop.high, -drop.low), 1)
+    return Loss("scores", f"{gain}{unit}", " better than float", basis)
+
+
+def same_basis(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two figures were measured on the same samples with the same kernels."""
+    return (one.error.samples, one.kernels, one.drop_of) == (other.error.samples, other.kernels, other.drop_of)
+
+
+def _diagnosis(results: Results) -> Spans:
+    graph, verification, table = results.graph, results.verification, results.sensitivity
+    int8 = verification.find("int8 everywhere") if verification else None
+    measured = loss(int8, graph) if int8 else None
+    cause = _cause(results)
+    if measured and int8:
+        plan = verification.find("plan") if verification else None
+        # The basis is said once, at the end of the second sentence, where both figures share it.
+        shared = plan is not None and results.plan is not None and same_basis(int8, plan)
+        head = [Span("int8 everywhere "), *measured.spans("" if shared else f" {measured.basis}")]
+    elif table and table.int8:
+        head = [
+            Span(f"On the {numbers.count(table.int8.samples)} calibration samples int8 everywhere has an "),
+            Span(f"output error (nmse) of {numbers.significant(table.int8.nmse)}", "figure"),
+        ]
+    else:
+        if not cause:
+            return []
+        first, *others = cause
+        return [Span(first.text[:1].upper() + first.text[1:], first.style), *others, Span(".")]
+    return [*head, Span("; "), *cause, Span(".")] if cause else [*head, Span(".")]
+
+
+def _cause(results: Results) -> Spans:
+    """Where the error enters: one source where one dominates, else how it is spread."""
+    table, scheme = results.sensitivity, base_scheme(results)
+    if table is None or scheme is None:
+        return []
+    parts = contributions(table, scheme)
+    together = total(parts)
+    if not parts or together == 0:
+        return []
+    joint = table.int8.nmse if table.int8 and scheme.name == "w8a8" else None
+    whole = joint if joint else together
+    top, share = parts[0], parts[0].nmse / whole
+    if share < DOMINANT_SHARE:
+        several = parts[:5]
+        return [
+            Span("the error has no single cause: the five largest of "),
+            Span(f"{len(parts)} sources hold {numbers.percent(total(several) / together)}", "figure"),
+            Span(" of the sum, the largest "),
+            *_source_name(results.graph, top),
+        ]
+    if share > 1:
+        return [
+            *_source_name(results.graph, top),
+            Span(" alone cause" + ("" if top.part == "weights" else "s") + " as much output error as everything together"),
+        ]
+    of = "its output error" if joint else f"the summed {scheme.name} error of all sources"
+    return [Span(f"{numbers.percent(share)} of {of}", "figure"), Span(" enters at "), *_source_name(results.graph, top)]
+
+
+def _source_name(graph: Graph, part: Contribution) -> Spans:
+    if part.op is None:
+        return [Span("the "), Span(input_label(graph, part.tensor), "name")]
+    op = graph.ops[part.op]
+    name = Span(labels(graph)[op.index], "name")
+    if part.part == "weights":
+        return [Span("the weights of "), name, Span(f" ({numbers.plural(weight_count(graph, op), 'weight')})")]
+    return [Span("the output of "), name]
+
+
+# --- what the plan makes of it ---------------------------------------------------------------------------------------
+
+
+def _plan(results: Results) -> Spans:
+    plan, graph, verification = results.plan, results.graph, results.verification
+    if plan is None:
+        if verification:
+            return [Span("There is no plan in this run.")]
+        return [Span("No plan was made in this run, and no file emitted.")]
+    measured = verification.find("plan") if verification else None
+    size = measured.file_bytes if measured else plan.predicted_bytes
+    spans = [
+        Span("The plan "),
+        *_mix(plan, graph),
+    ]
+    if size > 0:
+        # A plan that came from elsewhere predicts nothing.
+        spans += [
+            Span(", fits in " if measured else ", is predicted to take "),
+            Span(_near_budget(size, plan.budget_bytes), "figure"),
+            Span(f" ({_against_float(size, graph)}{_budget(size, plan.budget_bytes)})"),
+        ]
+    outcome = loss(measured, graph) if measured else None
+    if measured and outcome:
+        int8 = verification.find("int8 everywhere") if verification else None
+        both = ", both" if int8 and same_basis(int8, measured) else ""
+        return [*spans, Span(" and "), *outcome.spans(f"{both} {outcome.basis}"), Span(".")]
+    return [*spans, Span("; no file was emitted, so nothing of this is measured.")]
+
+
+def _near_budget(size: int, budget: int | None) -> str:
+    """The size with as many decimals as it takes to see on which side of the budget it lies."""
+    text = numbers.megabytes(size)
+    if budget is not None and size != budget and text == numbers.megabytes(budget):
+        return f"{numbers.count(size)} bytes"
+    return text
+
+
+def _against_float(size: int, graph: Graph) -> str:
+    if size == graph.file_bytes:
+        return "the size of the float .tflite"
+    return f"{numbers.ratio(graph.file_bytes, size)} than the float .tflite of {numbers.megabytes(graph.file_bytes)}"
+
+
+def _budget(size: int, budget: int | None) -> str:
+    if budget is None:
+        return ""
+    alike = numbers.megabytes(size) == numbers.megabytes(budget)
+    words = f"{numbers.count(budget)} bytes" if alike else numbers.megabytes(budget)
+    return f"; {'within' if size <= budget else 'OVER'} the budget of {words}"
+
+
+def _mix(plan: Plan, graph: Graph) -> Spans:
+    """`keeps 1 of 65 ops in float` or `runs 5 of 65 ops in w16a16 and the rest in w8a8`.
+
+    Ops that have no choice (only float exists for them) are said apart: the plan did not decide them.
+    """
+    by_key = {op.key: op for op in graph.ops}
+    chosen = [a.scheme for a in plan.assignments if not _is_fixed(by_key.get(a.op))]
+    fixed = len(plan.assignments) - len(chosen)
+    tally = Counter(chosen)
+    order = list(SCHEMES)
+    ranked = sorted(tally, key=lambda name: (-tally[name], order.index(name)))
+    everything = numbers.plural(len(plan.assignments), "op")
+    if not ranked:
+        return [Span("leaves "), Span("every op in float", "figure"), Span(": none can be quantized")]
+    usual, others = ranked[0], ranked[1:]
+    if not others:
+        spans = [Span("runs "), Span(f"every op{' that can be quantized' if fixed else ''} in {usual}", "figure")]
+    elif others == ["float"]:
+        spans = [Span("keeps "), Span(f"{tally['float']} of {everything} in float", "figure")]
+        spans.append(Span(f" and the others in {usual}"))
+    else:
+        listed = [f"{tally[usual]} of {everything} in {usual}", *(f"{tally[name]} in {name}" for name in others)]
+        spans = [Span("runs "), Span(f"{', '.join(listed[:-1])} and {listed[-1]}", "figure")]
+    if fixed:
+        spans.append(Span(f", leaves {numbers.plural(fixed, 'op')} in float that cannot be quantized"))
+    return spans
+
+
+def _is_fixed(op: Op | None) -> bool:
+    return op is not None and op.schemes == ("float",)

@@ -1,0 +1,142 @@
+"""What a terminal shows: progress with the time left, warnings, tables one can paste; or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from .analyzer.schema import Audit
+    from .checking import Check
+    from .reports.cells import Table
+    from .session import Run
+
+_FILES = (
+    "model.tflite", "plan.json", "recipe.json", "ranges.json", "calibration.json", "sensitivity.json",
+    "verification.json", "report.json", "report.html",
+)  # fmt: skip
+_WORST = 10
+
+
+class Console:
+    """One command's output.
+
+    Args:
+      as_json: Whether stdout is one JSON document.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._stderr = RichConsole(stderr=True, highlight=False)
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close_progress()
+
+    def reporter(self, title: str) -> Callable[[int, int], None]:
+        """Starts a line of progress; see `api.Reporter`."""
+        self.close_progress()
+        if not self._stderr.is_terminal:
+            self._stderr.print(f"{title} ...", markup=False)
+            return lambda _done, _total: None
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=self._stderr, transient=True)
+        task = self._progress.add_task(title, total=None)
+        self._progress.start()
+        progress = self._progress
+        return lambda done, total: progress.update(task, completed=done, total=total)
+
+    def warn(self, message: str) -> None:
+        """A line on stderr."""
+        self._stderr.print(f"warning: {message}", style="yellow", markup=False)
+
+    def close_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def result(self, run: Run, parts: tuple[str, ...]) -> None:
+        """Prints parts of a run: `worst`, `comparison`, `plan`, `answer`, `files`."""
+        from .reports.view import build_view
+
+        if self._json:
+            from .reports.export import report_json
+
+            self._document(report_json(run.results()))
+            return
+        view = build_view(run.results())
+        if "worst" in parts and view.sensitivity is not None:
+            self._table(view.sensitivity.by_scheme, "The ten worst layers", _WORST)
+        if "plan" in parts and run.plan_ is not None and view.strip is not None:
+            print(view.strip.summary)
+            print(f"Predicted: {run.plan_.predicted_bytes} bytes, nmse {run.plan_.predicted_nmse:.3g}")
+        if "comparison" in parts and view.comparison is not None:
+            self._table(view.comparison, view.comparison.caption)
+        if "answer" in parts:
+            print(f"\n{view.verdict.text}\n")
+        if "files" in parts and run.folder is not None:
+            for name in _FILES:
+                path = run.folder.path / name
+                if path.is_file():
+                    print(path)
+
+    def inventory(self, run: Run) -> None:
+        """Prints every op of a network."""
+        from .reports.view import build_view
+
+        if self._json:
+            from .reports.export import report_json
+
+            self._document(report_json(run.results()))
+            return
+        view = build_view(run.results())
+        if view.layers is not None:
+            self._table(view.layers, view.layers.caption)
+        if view.refused is not None:
+            self._table(view.refused, view.refused.caption)
+        print(view.verdict.text)
+
+    def audit(self, found: Audit, out: pathlib.Path) -> None:
+        """Prints an audit's verdict and worst sources."""
+        if self._json:
+            from .analyzer.serialize import to_jsonable
+
+            self._document(to_jsonable(found))
+            return
+        from .reports.audit import audit_table, audit_verdict
+
+        self._table(audit_table(found), "Where the error comes from", _WORST)
+        print(f"\n{audit_verdict(found)}\n")
+        for name in ("audit.json", "report.html"):
+            print(out / name)
+
+    def check(self, found: Check) -> None:
+        """Prints one line a person can read."""
+        if self._json:
+            from .analyzer.serialize import to_jsonable
+
+            self._document(to_jsonable(found))
+            return
+        print(found.line)
+
+    def _document(self, value: Any) -> None:
+        json.dump(value, sys.stdout, indent=1)
+        sys.stdout.write("\n")
+
+    def _table(self, table: Table, title: str, most: int | None = None) -> None:
+        """Prints a table as Markdown, which pastes into an issue or a pull request."""
+        from .reports.markdown import as_markdown
+
+        print(f"\n{title}\n\n{as_markdown(table, most)}")
