@@ -135,7 +135,7 @@ def prepare(
         evaluation=evaluation_read.describe() if evaluation_read is not None else {},
         warnings=tuple(warnings),
     )
-    folder = RunFolder.create(out, force) if out is not None else None
+    folder = RunFolder.create(out, force, key=graph.digest) if out is not None else None
     run = Run(
         loaded.flatbuffer, graph, inputs, folder=folder, workers=workers, reporter=reporter, warn=ignore,
         calibration_data=calibration_read, evaluation_data=evaluation_read,

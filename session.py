@@ -23,7 +23,7 @@ from .analyzer.inputs.declaration import DataDeclaration
 from .analyzer.inputs.functions import import_function
 from .analyzer.measures.per_sample import Metric
 from .analyzer.network.runtime import DEFAULT_WORKERS
-from .analyzer.runs import RunFolder, UnitStore, content_key
+from .analyzer.runs import RunFolder, UnitStore, content_key, read_stage
 from .analyzer.schema import (
     DEFAULT_ALLOWED,
     Calibration,
@@ -131,10 +131,11 @@ class Run:
 
     def analyze(self, *, left_float: bool = True) -> Run:
         """Calibrates and measures sensitivities; the other direction too unless `left_float` is False."""
-        samples = self._calibration_samples()
-        run, key = self._calibrated(samples)
-        assert run.calibration is not None
+        from .analyzer.conversion.counterfactual import measure_left_float
         from .analyzer.measures.sensitivity import VERSION, measure_sensitivity
+
+        samples = self._calibration_samples()
+        run, calibration, key = self._calibrated(samples)
 
         key = content_key("sensitivity", VERSION, key, _labels_key(samples), run.inputs.options.metric, left_float)
         found = run.folder.load("sensitivity", SensitivityTable, key) if run.folder else None
@@ -142,17 +143,15 @@ class Run:
             return replace(run, sensitivity=found)
         with run._timed("sweep_s") as measured, run._units() as store:
             table = measure_sensitivity(
-                run.flatbuffer, run.graph, run.calibration, samples,
+                run.flatbuffer, run.graph, calibration, samples,
                 metric=run._metric(), metric_name=run.inputs.options.metric, store=store,
                 workers=run.workers, progress=run.reporter("Measuring each layer's sensitivity"),
             )  # fmt: skip
         run = replace(run, measured=measured())
         if left_float:
-            from .analyzer.conversion.counterfactual import measure_left_float
-
             with run._timed("left_float_s") as measured, run._units() as store:
                 int8, left = measure_left_float(
-                    run.flatbuffer, run.graph, run.calibration, samples, store=store, workers=run.workers,
+                    run.flatbuffer, run.graph, calibration, samples, store=store, workers=run.workers,
                     progress=run.reporter("Leaving each layer in float"),
                 )  # fmt: skip
             table = replace(table, int8=int8, left_float=left)
@@ -198,16 +197,26 @@ class Run:
         return run
 
     def with_plan(self, plan: Plan) -> Run:
-        """Takes a plan from elsewhere, such as one that a person has edited."""
+        """Takes a plan from elsewhere, such as one that a person has edited.
+
+        Raises:
+          UsageError: It asks an op for a scheme that does not exist there.
+        """
+        ops = {op.key: op for op in self.graph.ops}
+        for index, assignment in enumerate(plan.assignments):
+            op = ops.get(assignment.op)
+            if op is not None and assignment.scheme not in op.schemes:
+                raise UsageError(
+                    f"plan.json: assignments[{index}].scheme: {op.layer} cannot run in {assignment.scheme!r}",
+                    f"take one of {', '.join(op.schemes)}",
+                )
         return replace(self, plan_=plan, model=None, verification=None)
 
     def with_plan_file(self, path: pathlib.Path | None) -> Run:
         """The same from a file; None takes the run folder's own `plan.json`, edited or not."""
         if path is None:
             return self if self.plan_ is None else self.with_plan(self.plan_)
-        given = RunFolder(path.parent).load(path.name.removesuffix(".json"), Plan)
-        if given is None:
-            raise RunFolderError(f"there is no plan {path}", "give the path of a plan.json")
+        given = read_stage(path, "plan", Plan)
         run = self.with_plan(given)
         run._save("plan", given, "")
         return run
@@ -327,14 +336,14 @@ class Run:
 
     # --- what the stages share ---------------------------------------------------------------------------------------
 
-    def _calibrated(self, samples: Samples) -> tuple[Run, str]:
+    def _calibrated(self, samples: Samples) -> tuple[Run, Calibration, str]:
         from .analyzer.measures.calibration import calibrate
 
         declared = {name: tuple(bounds) for name, bounds in self.inputs.declared_ranges.items()}
         key = content_key("calibration", self.graph.digest, samples.digest, _json(declared))
         found = self.folder.load("calibration", Calibration, key) if self.folder else None
         if found is not None:
-            return replace(self, calibration=found), key
+            return replace(self, calibration=found), found, key
         with self._timed("calibration_s") as measured:
             calibration = calibrate(
                 self.flatbuffer, self.graph, samples, declared=self.inputs.declared_ranges,
@@ -342,7 +351,7 @@ class Run:
             )  # fmt: skip
         run = replace(self, calibration=calibration, measured=measured())
         run._save("calibration", calibration, key)
-        return run, key
+        return run, calibration, key
 
     def _calibration_samples(self) -> Samples:
         declaration = self.inputs.options.calibration

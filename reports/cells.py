@@ -84,7 +84,8 @@ class Verdict:
     """The answer.
 
     Attributes:
-      tone: `good`, `fair` (a measurable loss is left), `bad` (the file is not what was planned) or `open` (not measured).
+      tone: `good`, `fair` (a measurable loss is left), `bad` (the file is not what was planned) or `open` (not
+        measured).
       label: The tone in words: colour alone says nothing to many readers.
       sentences: Each a run of spans.
     """
@@ -176,7 +177,12 @@ class StripCell:
 
 @dataclass(frozen=True)
 class Strip:
-    """The network in execution order. `legend` pairs a scheme and its mark with what it means and how many ops have it."""
+    """The network in execution order.
+
+    Attributes:
+      legend: Scheme, its mark, and what it means with the number of ops that have it.
+      exit_border: What changes format between the last ops and the model's outputs, "" for nothing.
+    """
 
     cells: tuple[StripCell, ...]
     legend: tuple[tuple[str, str, str], ...]

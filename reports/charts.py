@@ -1,7 +1,7 @@
 """Results -> Vega-Lite specifications, made with Altair. The same ones serve the page and figures for slides.
 
-Colours come from Okabe and Ito's palette and are told apart without colour too: parts differ in shape or in place. Names
-are set by hand wherever Altair would number them, so that equal results give equal specifications.
+Parts have colours that colour-blind readers tell apart, and differ in shape or in place as well. Nothing here makes
+Altair number its charts or parameters, so that equal results give equal specifications.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def _drops(view: View) -> Chart:
     low, high = min(0.0, *(bar.low for bar in view.drops)), max(0.0, *(bar.high for bar in view.drops))
     margin = 0.06 * (high - low or 1.0)
     title, unit = DROP_TITLES[view.drop_of]
-    x = alt.X("value:Q", title=unit).scale(
-        domain=[low - margin, high + margin], nice=False, zero=False
-    )
+    x = alt.X("value:Q", title=unit).scale(domain=[low - margin, high + margin], nice=False, zero=False)
     base = alt.Chart(_data(rows)).encode(
         y=alt.Y("label:N", sort=order, title=None),
         color=alt.Color("part:N", legend=None).scale(domain=["plan", "baseline"], range=[PLAN_COLOUR, BASELINE_COLOUR]),
@@ -99,15 +97,17 @@ def _sensitivity(part: SensitivityPart) -> list[Chart]:
     if specs:
         shown = max(ranking.shown for ranking in part.rankings)
         text = (
-            f"The {shown} worst layers, weights and output activation apart, with 95 % intervals; on a logarithmic scale each"
-            " step is ten times the error."
+            f"The {shown} worst layers, weights and output activation apart, with 95 % intervals;"
+            " on a logarithmic scale each step is ten times the error."
         )
         charts.append(Chart("ranking", "Which layers hurt the output", text, specs, "by-scheme"))
     if part.kinds:
         text = f"Summed over the sources of each kind, {part.default}, one source at a time, on a linear scale."
         charts.append(Chart("kinds", "By kind of layer", text, {"": _kinds(part)}, "kinds"))
     if part.local_note:
-        text = "Each mark is one source. If the error at the layer were a good guide, the marks would lie on a rising line."
+        text = (
+            "Each mark is one source. Were the error at the layer a good guide, the marks would lie on a rising line."
+        )
         charts.append(Chart("local", "Error at the layer: a poor guide", text, {"": _local(part.dots)}, "layers"))
     return charts
 
@@ -132,7 +132,10 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
     colour = _part_colour(bars)
     base = alt.Chart(_data(rows)).encode(**encode)
     rule = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
-        x=alt.X("low:Q", title=unit, scale=scale, axis=axis), x2="high:Q", color=colour, **({} if logarithmic else offset)
+        x=alt.X("low:Q", title=unit, scale=scale, axis=axis),
+        x2="high:Q",
+        color=colour,
+        **({} if logarithmic else offset),
     )
     if logarithmic:
         points = base.mark_point(filled=True, size=80, opacity=0.95).encode(
@@ -173,7 +176,7 @@ def _kinds(part: SensitivityPart) -> dict[str, Any]:
 def _local(dots: Sequence[Dot]) -> dict[str, Any]:
     import altair as alt
 
-    rows = [{"label": dot.label, "part": dot.part, "local": dot.local, "output": dot.output} for dot in dots]
+    rows: list[Row] = [{"label": dot.label, "part": dot.part, "local": dot.local, "output": dot.output} for dot in dots]
     log = alt.Scale(type="log", nice=False, padding=12)
     across = _decades(min(dot.local for dot in dots) / 2, max(dot.local for dot in dots) * 2)
     up = _decades(min(dot.output for dot in dots) / 2, max(dot.output for dot in dots) * 2)
@@ -193,13 +196,13 @@ def _local(dots: Sequence[Dot]) -> dict[str, Any]:
             ],
         )
     )
-    worst = alt.Chart(_data(rows[:1])).mark_text(align="right", dx=-9, dy=-1, fontSize=11, limit=220)
-    named = worst.encode(x=alt.X("local:Q"), y=alt.Y("output:Q"), text="label:N")
-    # A label at the left edge would leave the chart.
-    if rows[0]["local"] < _middle([dot.local for dot in dots]):
-        named = worst.mark_text(align="left", dx=9, dy=-1, fontSize=11, limit=220).encode(
-            x=alt.X("local:Q"), y=alt.Y("output:Q"), text="label:N"
-        )
+    # The worst source's name goes to the side on which there is room for it.
+    right = dots[0].local < _middle([dot.local for dot in dots])
+    named = (
+        alt.Chart(_data(rows[:1]))
+        .mark_text(align="left" if right else "right", dx=9 if right else -9, dy=-1, fontSize=11, limit=220)
+        .encode(x=alt.X("local:Q"), y=alt.Y("output:Q"), text="label:N")
+    )
     return _finish(alt.layer(points, named), 320)
 
 
@@ -208,7 +211,14 @@ def _middle(values: Sequence[float]) -> float:
 
 
 def _row(bar: Bar) -> Row:
-    return {"label": bar.label, "part": bar.part, "value": bar.value, "low": bar.low, "high": bar.high, "note": bar.note}
+    return {
+        "label": bar.label,
+        "part": bar.part,
+        "value": bar.value,
+        "low": bar.low,
+        "high": bar.high,
+        "note": bar.note,
+    }
 
 
 def _data(rows: Sequence[Row]) -> Any:
@@ -220,7 +230,11 @@ def _data(rows: Sequence[Row]) -> Any:
 def _tooltip() -> list[Any]:
     import altair as alt
 
-    return [alt.Tooltip("label:N", title="layer"), alt.Tooltip("part:N", title="part"), alt.Tooltip("note:N", title="figure")]
+    return [
+        alt.Tooltip("label:N", title="layer"),
+        alt.Tooltip("part:N", title="part"),
+        alt.Tooltip("note:N", title="figure"),
+    ]
 
 
 def _present(marks: Sequence[Bar | Dot]) -> list[str]:
@@ -251,7 +265,14 @@ def _finish(chart: Any, height: int, label_limit: int = 230) -> dict[str, Any]:
         .configure(font="system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif")
         .configure_view(stroke=None)
         .configure_axis(
-            labelFontSize=12, titleFontSize=12, titleFontWeight="normal", grid=True, gridOpacity=0.6, domain=False, ticks=False, labelPadding=6
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            grid=True,
+            gridOpacity=0.6,
+            domain=False,
+            ticks=False,
+            labelPadding=6,
         )
         .configure_axisX(tickCount=6, labelFlush=False)
         .configure_axisY(labelLimit=label_limit)

@@ -26,14 +26,27 @@ def comparison_table(results: Results) -> Table | None:
         Column("Against float", "Size against the float .tflite, not against a .keras file or checkpoint", True),
         Column(
             "Activation memory",
-            "Span of all activation tensors, KiB (1024 bytes), as LiteRT's planner lays them out on this host: not a microcontroller's figure",
+            "Span of all activation tensors, KiB (1024 bytes), as LiteRT's planner lays them out on this host:"
+            " not a microcontroller's figure",
             True,
         ),
-        *([Column("Accuracy", f"Share of right top-1 answers over the {word} named beside it", True)] if has_accuracy else []),
+        *(
+            [Column("Accuracy", f"Share of right top-1 answers over the {word} named beside it", True)]
+            if has_accuracy
+            else []
+        ),
         *([Column("Metric", "Mean of the --metric function; higher is better", True)] if has_metric else []),
         *([Column(*_drop_heading(drop_of), True)] if drop_of else []),
-        *([Column("McNemar p", "Exact test: chance of a difference this large if there were none", True)] if has_p else []),
-        *([Column("Agreement", "Share of samples with the same top-1 answer as the float model", True)] if has_agreement else []),
+        *(
+            [Column("McNemar p", "Exact test: chance of a difference this large if there were none", True)]
+            if has_p
+            else []
+        ),
+        *(
+            [Column("Agreement", "Share of samples with the same top-1 answer as the float model", True)]
+            if has_agreement
+            else []
+        ),
         Column("Output error", "nmse: mean squared error at the output over the variance of the float output", True),
         Column("SQNR", "Signal-to-quantization-noise ratio at the output, dB; higher is better", True),
         Column("Measured on", "Number of samples, and the kernels that computed"),
@@ -69,7 +82,9 @@ def _paired(e: Evaluation, word: str) -> str:
         return ""
     text = f"subset of {numbers.count(e.error.samples)} {word}"
     if e.float_accuracy is not None and e.name != "float":
-        figure = numbers.significant(e.float_accuracy) if e.drop_of == "metric" else numbers.percent(e.float_accuracy, 2)
+        figure = (
+            numbers.significant(e.float_accuracy) if e.drop_of == "metric" else numbers.percent(e.float_accuracy, 2)
+        )
         text += f"; float on the same: {figure}"
     return text
 
@@ -124,13 +139,17 @@ def _notes(results: Results, drop_of: str) -> tuple[str, ...]:
         notes.append("No labels were given: agreement with the float model stands in for accuracy.")
     if any(e.subset for e in verification.evaluations):
         notes.append(
-            "Rows marked as a subset were measured on fewer samples because their kernels are slow on a CPU; compare them with"
-            " the float figure beside them, not with the rows above."
+            "Rows marked as a subset were measured on fewer samples because their kernels are slow on a CPU; compare"
+            " them with the float figure beside them, not with the rows above."
         )
     if verification.on_calibration:
-        notes.append("No evaluation data was given: these are the calibration samples, on which the plan was chosen too; expect worse elsewhere.")
+        notes.append(
+            "No evaluation data was given: these are the calibration samples, on which the plan was chosen too; expect"
+            " worse elsewhere."
+        )
     notes.append(
-        "Activation memory is what LiteRT's planner lays out on this host without delegates; a microcontroller's runtime plans otherwise."
+        "Activation memory is what LiteRT's planner lays out on this host without delegates; a microcontroller's"
+        " runtime plans otherwise."
     )
     return tuple(notes)
 

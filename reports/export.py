@@ -23,8 +23,8 @@ from .verdict import build_verdict
 REPORT_VERSION = 1
 
 CSV_COLUMNS = (
-    "source", "part", "variant", "op", "layer", "opcode", "kinds", "tensor", "consumer", "nmse", "standard_error", "sqnr_db", "kl",
-    "agreement", "accuracy", "metric", "local_nmse", "samples", "method",
+    "source", "part", "variant", "op", "layer", "opcode", "kinds", "tensor", "consumer",
+    "nmse", "standard_error", "sqnr_db", "kl", "agreement", "accuracy", "metric", "local_nmse", "samples", "method",
 )  # fmt: skip
 
 
@@ -147,7 +147,20 @@ def sensitivity_csv(results: Results) -> str:
             consumer = "" if source.consumer is None else source.consumer
             tensor = results.graph.tensors[source.tensor].name
             figures = _figures(m.error)
-            writer.writerow([source.id, source.part, source.variant, *place, tensor, consumer, *figures, _field(m.local_nmse), m.error.samples, m.method])
+            writer.writerow(
+                [
+                    source.id,
+                    source.part,
+                    source.variant,
+                    *place,
+                    tensor,
+                    consumer,
+                    *figures,
+                    _field(m.local_nmse),
+                    m.error.samples,
+                    m.method,
+                ]
+            )
     return out.getvalue()
 
 

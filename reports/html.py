@@ -1,7 +1,7 @@
 """One self-contained page: no request leaves it, and nothing in a model's names can become markup or script.
 
-Data travels as JSON blocks, text is escaped by the template engine, and a Content-Security-Policy forbids every source but
-the page's own scripts, which it names by their hashes. Vega's expressions are interpreted from their syntax tree
+Data travels as JSON blocks, text is escaped by the template engine, and a Content-Security-Policy forbids every source
+but the page's own scripts, which it names by their hashes. Vega's expressions are interpreted from their syntax tree
 (`ast: true`), because compiling them would need `unsafe-eval`.
 """
 
@@ -12,13 +12,17 @@ import functools
 import hashlib
 import math
 import re
+from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..analyzer.schema import Results
 from .cells import Cell, Sparkline, Table, View
 from .charts import charts_of
 from .view import build_view
+
+if TYPE_CHECKING:
+    import jinja2
 
 _HEIGHT = 24
 
@@ -31,30 +35,49 @@ def render(results: Results) -> str:
     Args:
       results: Of any stage: parts that were not computed are absent from the page.
     """
-    import jinja2
-
     view = build_view(results)
     charts = charts_of(view)
-    scripts = [("module", _script(_vega())), ("module", _script(_resource("report.js")))]
-    if not charts:
-        scripts = scripts[1:]
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            **page_frame([_vega()] if charts else []),
+            view=view,
+            charts={chart.id: chart for chart in charts},
+            chart_data={chart.id: chart.specs for chart in charts},
+            contents=_contents(view),
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """The template engine of every page: what it is given is escaped, what it misses is an error."""
+    import jinja2
+
+    engine = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(data_value=data_value, spark=spark, numeric=numeric, unbroken=unbroken)
-    return environment.get_template("report.html").render(
-        view=view,
-        charts={chart.id: chart for chart in charts},
-        chart_data={chart.id: chart.specs for chart in charts},
-        contents=_contents(view),
-        policy=_policy([text for _, text in scripts]),
-        scripts=[(kind, _verbatim(text)) for kind, text in scripts],
-        style=_verbatim(_resource("report.css")),
-    )
+    engine.filters.update(data_value=data_value, spark=spark, numeric=numeric)
+    engine.filters.update(unbroken=unbroken, breakable=breakable)
+    return engine
+
+
+def page_frame(libraries: Sequence[str]) -> dict[str, Any]:
+    """What every page needs: its style, its scripts, and the policy that allows these and nothing else.
+
+    Args:
+      libraries: Scripts to run before the page's own.
+    """
+    scripts = [_script(text) for text in (*libraries, _resource("report.js"))]
+    return {
+        "policy": _policy(scripts),
+        "scripts": [("module", _verbatim(text)) for text in scripts],
+        "style": _verbatim(_resource("report.css")),
+    }
 
 
 def _contents(view: View) -> list[tuple[str, str]]:
@@ -93,18 +116,26 @@ def unbroken(text: str) -> str:
     return re.sub(r"(?<=[\d±]) (?=[\d±%]|MB|KiB|B\b|dB|points)", "\N{NO-BREAK SPACE}", text)
 
 
+def breakable(text: str) -> Any:
+    """A name, escaped, that may go on in the next line where its words end."""
+    import markupsafe
+
+    return markupsafe.Markup(re.sub(r"(?<=[_/])(?=\w)", "<wbr>", str(markupsafe.escape(text))))
+
+
 def _policy(scripts: list[str]) -> str:
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
-    # Vega and the heights of the strip's bars need style attributes; a style cannot reach the network under this policy.
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
+    )
+    # Vega and the strip's bars need style attributes; under this policy a style cannot reach the network.
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )
 
 
 def _resource(name: str) -> str:
     return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _template(name: str) -> str:
-    return _resource(name)
 
 
 def _script(text: str) -> str:
@@ -121,10 +152,13 @@ def _verbatim(text: str) -> Any:
 
 @functools.cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script, from the installed vl-convert-python, in the version Altair writes for."""
+    """Vega, Vega-Lite and Vega-Embed in one script, in the version that Altair writes for.
+
+    It comes out of the installed vl-convert-python, so that no copy of it lies here and grows old.
+    """
     import altair
     import vl_convert
 
     wanted = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    bundle: str = vl_convert.javascript_bundle(vl_version=wanted)
+    bundle: str = vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;", vl_version=wanted)
     return bundle

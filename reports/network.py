@@ -9,7 +9,7 @@ from ..analyzer.schema import SCHEMES, Assignment, Format, Graph, Op, Results
 from . import numbers
 from .cells import Cell, Column, Row, Strip, StripCell, Table
 from .sensitivity import error_cell
-from .sources import LayerError, base_scheme, labels, layer_errors, op_anchor, total, contributions, weight_count
+from .sources import LayerError, base_scheme, contributions, labels, layer_errors, op_anchor, total, weight_count
 
 MARKS = {
     "w4a8": "4/8",
@@ -61,7 +61,7 @@ def strip(results: Results) -> Strip | None:
             continue
         border = _border(graph, op, formats, writer, plan.io)
         error = errors.get(op.index)
-        facts = [f"{op.index}. {layer[op.index]}", op.opcode, chosen.scheme]
+        facts = [f"{op.index}. {layer[op.index]}", op.opcode, f"{chosen.scheme} ({MARKS[chosen.scheme]})"]
         if chosen.bytes:
             facts.append(f"{numbers.count(chosen.bytes)} bytes")
         if error:
@@ -71,10 +71,19 @@ def strip(results: Results) -> Strip | None:
         if op.refusal:
             facts.append(op.refusal)
         cells.append(
-            StripCell(op_anchor(op.index), chosen.scheme, MARKS[chosen.scheme], border, _height(error, worst), " \N{MIDDLE DOT} ".join(facts))
+            StripCell(
+                op_anchor(op.index),
+                chosen.scheme,
+                MARKS[chosen.scheme],
+                border,
+                _height(error, worst),
+                " \N{MIDDLE DOT} ".join(facts),
+            )
         )
     tally = Counter(cell.scheme for cell in cells)
-    legend = tuple((name, MARKS[name], f"{MEANINGS[name]}: {numbers.plural(tally[name], 'op')}") for name in SCHEMES if tally[name])
+    legend = tuple(
+        (name, MARKS[name], f"{MEANINGS[name]}: {numbers.plural(tally[name], 'op')}") for name in SCHEMES if tally[name]
+    )
     exit_border = _exit_border(graph, formats, writer, plan.io)
     borders = sum(bool(cell.border) for cell in cells) + bool(exit_border)
     summary = (
@@ -131,7 +140,10 @@ def layer_table(results: Results) -> Table:
         Column("Output", "Elements of one sample's output", True),
     ]
     if assigned:
-        columns += [Column("Plan", "Scheme of the plan"), Column("Bytes", "Predicted: weights, bias and scales under the plan", True)]
+        columns += [
+            Column("Plan", "Scheme of the plan"),
+            Column("Bytes", "Predicted: weights, bias and scales under the plan", True),
+        ]
     if errors and scheme:
         columns += [
             Column("Weights error", f"Output error (nmse) with only this op's weights in {scheme.name}", True),
@@ -151,14 +163,20 @@ def layer_table(results: Results) -> Table:
             Cell(op.opcode, op.opcode, op.refusal),
             Cell(", ".join(op.kinds), ", ".join(op.kinds)),
             Cell(numbers.count(weights) if weights else "", weights or None),
-            Cell(numbers.large(op.macs) if op.macs else "", op.macs or None, f"{numbers.count(op.macs)}" if op.macs else ""),
+            Cell(
+                numbers.large(op.macs) if op.macs else "",
+                op.macs or None,
+                f"{numbers.count(op.macs)}" if op.macs else "",
+            ),
             Cell(numbers.count(elements), elements, shape),
         ]
         if assigned:
             chosen = assigned.get(op.key)
             cells += [
                 Cell(chosen.scheme, list(SCHEMES).index(chosen.scheme)) if chosen else Cell("", None),
-                Cell(numbers.count(chosen.bytes) if chosen.bytes else "", chosen.bytes or None) if chosen else Cell("", None),
+                Cell(numbers.count(chosen.bytes) if chosen.bytes else "", chosen.bytes or None)
+                if chosen
+                else Cell("", None),
             ]
         if errors:
             cells += _error_cells(errors.get(op.index), together)

@@ -1,6 +1,7 @@
 """Figures as text, rounded honestly: "0" only where it is zero, "100 %" only where it is all.
 
-Ratios name their base at the call site; MB is 10^6 bytes, KiB is 1024. Thousands are set apart by a narrow no-break space.
+Ratios name their base at the call site; MB is 10^6 bytes, KiB is 1024. Thousands are set apart by a narrow no-break
+space.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 def name(text: str, longest: int = LONGEST_NAME) -> str:
     """A name from a model as it can be shown: visible characters only, at most about `longest` of them.
 
-    Control characters and those that change the direction of writing become escapes, so that a name cannot disguise what
-    stands beside it. The middle is left out of a long name: both ends tell layers apart.
+    Control characters and those that change the direction of writing become escapes, so that a name cannot disguise
+    what stands beside it. The middle is left out of a long name: both ends tell layers apart.
     """
     if len(text) > longest:
         head = longest * 2 // 3
@@ -90,7 +91,9 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def _significant(value: float, digits: int) -> str:
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
+    # The exponent after rounding: 0.9996 has three digits as 1.00, not as 1.000.
+    exponent = int(f"{value:.{digits - 1}e}".split("e")[1])
+    decimals = max(0, digits - 1 - exponent)
     return f"{value:.{decimals}f}"
 
 
@@ -130,7 +133,10 @@ def ratio(base_bytes: int, size_bytes: int) -> str:
 
 
 def interval(figure: Interval, decimals: int = 2) -> str:
-    """`0.58 ± 0.52`; `0.58 (0.10 to 1.30)` where the interval is lopsided. More decimals where the width would read as 0."""
+    """`0.58 ± 0.52`; `0.58 (0.10 to 1.30)` where the interval is lopsided.
+
+    More decimals than asked for where the width would read as 0 and is not.
+    """
     below, above = figure.value - figure.low, figure.high - figure.value
     half = (figure.high - figure.low) / 2
     while decimals < 5 and half and round(half, decimals) == 0:

@@ -18,15 +18,20 @@ def run_part(results: Results) -> RunPart:
     facts = [Facts("Model", _model(results))]
     if origin.calibration or results.calibration:
         facts.append(Facts("Calibration data", _calibration(results)))
-    if origin.evaluation or (results.verification and results.verification.samples):
+    if origin.evaluation or (results.verification and not results.verification.on_calibration):
         facts.append(Facts("Evaluation data", _evaluation(results)))
     if results.plan:
         facts.append(Facts("Plan", _plan(results)))
     if results.verification:
         facts.append(Facts("Emitted file", _file(results)))
-    run = [("Command", numbers.name(origin.command, LONGEST_VALUE) if origin.command else "from Python"), ("Seed", str(origin.seed))]
+    run = [
+        ("Command", numbers.name(origin.command, LONGEST_VALUE) if origin.command else "from Python"),
+        ("Seed", str(origin.seed)),
+    ]
     facts.append(Facts("Run", (*run, *sorted((key, str(value)) for key, value in origin.versions.items()))))
-    measured = Facts("Measured", tuple((_title(key), _measured(key, value)) for key, value in sorted(origin.measured.items())))
+    measured = Facts(
+        "Measured", tuple((_title(key), _measured(key, value)) for key, value in sorted(origin.measured.items()))
+    )
     warnings = tuple(numbers.name(text, LONGEST_VALUE) for text in origin.warnings)
     return RunPart(tuple(facts), warnings, measured if measured.items else None)
 
@@ -84,7 +89,9 @@ def _file(results: Results) -> tuple[tuple[str, str], ...]:
     verification = results.verification
     assert verification is not None
     types = ", ".join(f"{numbers.count(n)} {dtype}" for dtype, n in sorted(verification.tensor_types.items()))
-    planned = "yes" if not verification.mismatches else f"NO: {numbers.plural(len(verification.mismatches), 'tensor')} differ"
+    planned = (
+        "yes" if not verification.mismatches else f"NO: {numbers.plural(len(verification.mismatches), 'tensor')} differ"
+    )
     items = [("As planned", planned)] if results.plan else []
     return (*items, ("Tensors by type", types), ("SHA-256", verification.file_digest))
 
@@ -106,7 +113,11 @@ def _declared(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _classes(counts: Mapping[str, Any]) -> str:
     fewest, most = min(counts.values()), max(counts.values())
-    return f"{len(counts)}, with {fewest} to {most} samples each" if fewest != most else f"{len(counts)}, with {most} samples each"
+    return (
+        f"{len(counts)}, with {fewest} to {most} samples each"
+        if fewest != most
+        else f"{len(counts)}, with {most} samples each"
+    )
 
 
 def _input(entry: Any) -> str:
@@ -123,7 +134,11 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return numbers.significant(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {_value(inner)}" for key, inner in value.items() if inner not in (None, "", [], {}))
+        return ", ".join(
+            f"{key.replace('_', ' ')} {_value(inner)}"
+            for key, inner in value.items()
+            if inner not in (None, "", [], {})
+        )
     if isinstance(value, list | tuple):
         between = "\N{MULTIPLICATION SIGN}" if value and all(isinstance(inner, int) for inner in value) else ", "
         return between.join(_value(inner) for inner in value)

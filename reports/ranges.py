@@ -32,7 +32,11 @@ def ranges_part(results: Results) -> RangesPart | None:
             _head(graph, layer, t, op, seen),
             Cell(numbers.significant(seen.minimum), seen.minimum),
             Cell(numbers.significant(seen.maximum), seen.maximum),
-            Cell(numbers.percent(used), used, f"0.1 % to 99.9 %: {numbers.significant(low)} to {numbers.significant(high)}")
+            Cell(
+                numbers.percent(used),
+                used,
+                f"0.1 % to 99.9 %: {numbers.significant(low)} to {numbers.significant(high)}",
+            )
             if used is not None
             else Cell("constant", None),
         ]
@@ -44,13 +48,17 @@ def ranges_part(results: Results) -> RangesPart | None:
         Column("Output of", "The op that writes the tensor"),
         Column("Minimum", "Over all calibration samples", True),
         Column("Maximum", "Over all calibration samples", True),
-        Column("Range used", "Share of minimum to maximum in which the middle 99.8 % of the values lie; the rest is spent on outliers", True),
+        Column(
+            "Range used",
+            "Share of minimum to maximum in which the middle 99.8 % of the values lie; the rest is spent on outliers",
+            True,
+        ),
     ]
     if has_relu6:
         columns.append(Column("At 6", "Share of the values at ReLU6's ceiling", True))
     note = (
-        f"Over {numbers.plural(calibration.samples, 'calibration sample')}. Histograms run from minimum to maximum; heights are"
-        " logarithmic, so that single outliers show. The shaded part holds the middle 99.8 % of the values."
+        f"Over {numbers.plural(calibration.samples, 'calibration sample')}. Histograms run from minimum to maximum;"
+        " heights are logarithmic, so that single outliers show. The shaded part holds the middle 99.8 % of the values."
     )
     table = Table("ranges", "Calibration ranges", tuple(columns), tuple(rows), (note,))
     return RangesPart(table, tuple(sparklines))
@@ -80,7 +88,7 @@ def _ceiling(op: Op | None, seen: Range) -> Cell:
 
 
 def share_from(histogram: Histogram, limit: float) -> float | None:
-    """Share of the values at or above `limit`; None where `limit` is not the edge of a bin, so that it cannot be told."""
+    """Share of the values at or above `limit`; None where that is not the edge of a bin, so that it cannot be told."""
     position = limit / histogram.width
     every = sum(histogram.counts)
     if position != math.floor(position) or not every:
@@ -90,7 +98,7 @@ def share_from(histogram: Histogram, limit: float) -> float | None:
 
 
 def inner_range(seen: Range) -> tuple[float, float]:
-    """Values below which 0.1 % and 99.9 % of the histogram lie, straight lines within a bin, never outside the extremes."""
+    """Values below which 0.1 % and 99.9 % of the histogram lie: linear within a bin, never outside the extremes."""
     lower, upper = (quantile(seen.histogram, share) for share in INNER)
     return min(max(lower, seen.minimum), seen.maximum), min(max(upper, seen.minimum), seen.maximum)
 

@@ -26,6 +26,9 @@ from .sources import (
 SHOWN = 25
 TOP = 5
 
+# Fewer sources show no relation, or any.
+FEWEST_DOTS = 8
+
 # A bar of one thirtieth of the chart's width is the last whose length can still be read.
 LOGARITHMIC_FROM = 30.0
 
@@ -74,12 +77,15 @@ def _ranking(graph: Graph, layer: Mapping[int, str], table: SensitivityTable, sc
                 bars.append(_bar(label, part))
     sizes = [bar.value for bar in bars]
     tenth = sorted(sizes, reverse=True)[min(len(sizes), 10) - 1] if sizes else 0.0
-    return Ranking(scheme.name, tuple(bars), bool(sizes) and max(sizes) > LOGARITHMIC_FROM * tenth, len(shown), len(errors))
+    return Ranking(
+        scheme.name, tuple(bars), bool(sizes) and max(sizes) > LOGARITHMIC_FROM * tenth, len(shown), len(errors)
+    )
 
 
 def _bar(label: str, part: Contribution) -> Bar:
     how = "measured" if part.exact else "estimated to first order"
-    note = f"{numbers.significant(part.nmse)} (95 % interval {numbers.significant(part.low)} to {numbers.significant(part.high)}), {how}"
+    extent = f"{numbers.significant(part.low)} to {numbers.significant(part.high)}"
+    note = f"{numbers.significant(part.nmse)} (95 % interval {extent}), {how}"
     anchor = "" if part.op is None else op_anchor(part.op)
     return Bar(label, PARTS[part.part], part.nmse, part.low, part.high, note, anchor)
 
@@ -95,10 +101,10 @@ def _kind_bars(graph: Graph, parts: tuple[Contribution, ...]) -> tuple[Bar, ...]
         of_kind[kind] = of_kind.get(kind, 0.0) + math.fsum(values)
     keys = sorted(sums, key=lambda key: (-of_kind[key[0]], key[0], list(PARTS).index(key[1])))
     bars = []
-    for kind, part in keys:
-        value = math.fsum(sums[kind, part])
-        note = f"{numbers.significant(value)} over {numbers.plural(len(sums[kind, part]), 'source')}"
-        bars.append(Bar(kind, PARTS[part], value, value, value, note))
+    for key in keys:
+        value = math.fsum(sums[key])
+        note = f"{numbers.significant(value)} over {numbers.plural(len(sums[key]), 'source')}"
+        bars.append(Bar(key[0], PARTS[key[1]], value, value, value, note))
     return tuple(bars)
 
 
@@ -111,16 +117,18 @@ def _dots(graph: Graph, layer: Mapping[int, str], parts: tuple[Contribution, ...
 
 
 def _local_note(dots: tuple[Dot, ...], scheme: Scheme) -> str:
-    if len(dots) < 3:
+    if len(dots) < FEWEST_DOTS:
         return ""
     by_local = sorted(dots, key=lambda dot: (-dot.local, dot.label, dot.part))
     worst, loudest = dots[0], by_local[0]
     if worst == loudest:
-        return f"Under {scheme.name} the same source is worst by both: here the error at the layer happens to point the right way."
+        return (
+            f"Under {scheme.name} the same source is worst by both: here the error at the layer points the right way."
+        )
     return (
-        f"Ranked by the error at the layer itself, the source that hurts the output most ({worst.label}, {worst.part}) comes"
-        f" {numbers.ordinal(by_local.index(worst) + 1)} of {len(dots)}; the one that ranking puts first ({loudest.label},"
-        f" {loudest.part}) is {numbers.ordinal(dots.index(loudest) + 1)} at the output."
+        f"Ranked by the error at the layer itself, the source that hurts the output most ({worst.label}, {worst.part})"
+        f" comes {numbers.ordinal(by_local.index(worst) + 1)} of {len(dots)}; the one that ranking puts first"
+        f" ({loudest.label}, {loudest.part}) is {numbers.ordinal(dots.index(loudest) + 1)} at the output."
     )
 
 
@@ -130,11 +138,19 @@ def _findings(graph: Graph, layer: Mapping[int, str], table: SensitivityTable, s
     together = total(parts)
     findings = []
     if together > 0:
-        shares = ", ".join(f"{PARTS[name]} {numbers.percent(value / together)}" for name, value in sums.items() if value)
+        shares = ", ".join(
+            f"{PARTS[name]} {numbers.percent(value / together)}" for name, value in sums.items() if value
+        )
         findings.append(f"Of the summed {scheme.name} error: {shares}.")
     if table.int8 and scheme.name == "w8a8" and together > 0:
         ratio = together / table.int8.nmse if table.int8.nmse else math.inf
-        meaning = "they nearly add up" if 0.8 <= ratio <= 1.25 else "they cancel in part" if ratio > 1 else "together they do more harm"
+        meaning = (
+            "they nearly add up"
+            if 0.8 <= ratio <= 1.25
+            else "they cancel in part"
+            if ratio > 1
+            else "together they do more harm"
+        )
         findings.append(
             f"One at a time the sources sum to {numbers.significant(together)}; all at once they give"
             f" {numbers.significant(table.int8.nmse)}: {meaning}."
@@ -144,7 +160,10 @@ def _findings(graph: Graph, layer: Mapping[int, str], table: SensitivityTable, s
         findings.append(f"The model input ranks {numbers.ordinal(inputs[0])} of {len(layer_errors(table, scheme))}.")
     estimated = sum(not part.exact for part in parts)
     if estimated:
-        findings.append(f"{estimated} of {numbers.plural(len(parts), 'source')} were estimated to first order (marked \N{ALMOST EQUAL TO}), the others measured.")
+        findings.append(
+            f"{estimated} of {numbers.plural(len(parts), 'source')} were estimated to first order"
+            " (marked \N{ALMOST EQUAL TO}), the others measured."
+        )
     findings.append(f"Each figure stands on {numbers.plural(table.samples, 'calibration sample')}.")
     return tuple(findings)
 
@@ -176,7 +195,10 @@ def _by_scheme(graph: Graph, layer: Mapping[int, str], table: SensitivityTable, 
             comparable = found is not None and (found.weights is None) == (error.weights is None)
             cells.append(Cell(numbers.significant(found.nmse), found.nmse) if found and comparable else Cell("", None))
         rows.append(Row(tuple(cells)))
-    columns = (Column("Layer"), *(Column(name, f"Weights and output activation under {name}, summed", True) for name in names))
+    columns = (
+        Column("Layer"),
+        *(Column(name, f"Weights and output activation under {name}, summed", True) for name in names),
+    )
     note = f"Output error (nmse) of the {SHOWN} worst layers of each scheme, one layer quantized at a time."
     return Table("by-scheme", "Error by scheme", columns, tuple(rows), (note,))
 
@@ -192,7 +214,9 @@ def _directions(
     rank_alone = {error.op: rank for rank, error in enumerate(alone, 1)}
     rank_left = {left.op: rank for rank, left in enumerate(relieved, 1)}
     gains = {left.op: left for left in table.left_float}
-    chosen = dict.fromkeys([left.op for left in relieved[: 2 * TOP]] + [error.op for error in alone[:TOP] if error.op is not None])
+    chosen = dict.fromkeys(
+        [left.op for left in relieved[: 2 * TOP]] + [error.op for error in alone[:TOP] if error.op is not None]
+    )
     by_op = {error.op: error for error in alone}
     rows = []
     for op in chosen:
@@ -227,10 +251,12 @@ def _disagreement(layer: Mapping[int, str], alone: Mapping[int | None, int], lef
     if not differ:
         return f"Both directions give the same first {min(TOP, len(left))}."
     told = "; ".join(
-        f"{layer[op]} is {numbers.ordinal(alone[op])} quantized alone and {numbers.ordinal(left[op])} left in float" for op in differ[:TOP]
+        f"{layer[op]} is {numbers.ordinal(alone[op])} quantized alone and {numbers.ordinal(left[op])} left in float"
+        for op in differ[:TOP]
     )
     more = f"; and {len(differ) - TOP} more" if len(differ) > TOP else ""
-    return f"The two orders differ among the first {TOP}: {told}{more}. Where they differ, errors interact, or lie within the noise."
+    meaning = "Where they differ, errors interact, or lie within the noise."
+    return f"The two orders differ among the first {TOP}: {told}{more}. {meaning}"
 
 
 def kind_table(results: Results) -> Table | None:

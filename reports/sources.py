@@ -62,7 +62,7 @@ class Contribution:
 
     @property
     def low(self) -> float:
-        """Lower end of the 95 % interval over samples (normal approximation), never below 0: an error is not negative."""
+        """Lower end of the 95 % interval over samples (normal approximation); never below 0, as no error is."""
         return max(0.0, self.nmse - 1.96 * self.standard_error)
 
     @property

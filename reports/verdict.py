@@ -19,8 +19,8 @@ DOMINANT_SHARE = 0.3
 def build_verdict(results: Results) -> Verdict:
     """Two sentences: what quantization does to this model, and what the plan makes of it.
 
-    A sentence before them says what takes the ground from under both: a file that differs from its plan, or figures that
-    stand on the samples on which the plan was chosen.
+    A sentence before them says what takes the ground from under both: a file that differs from its plan, or figures
+    that stand on the samples on which the plan was chosen.
     """
     verification = results.verification
     sentences: list[Spans] = []
@@ -60,7 +60,9 @@ def _tone(results: Results) -> tuple[str, str]:
         return "open", "File as planned; only its output error was measured"
     if plan.drop_points.low > 0:
         differs = plan.drop_of == "agreement"
-        return "fair", "File as planned; " + ("some answers differ from float" if differs else "a measurable loss is left")
+        return "fair", "File as planned; " + (
+            "some answers differ from float" if differs else "a measurable loss is left"
+        )
     return "good", "File as planned; no measurable loss"
 
 
@@ -128,7 +130,12 @@ def loss(evaluation: Evaluation, graph: Graph) -> Loss:
     if drop is None:
         if error.nmse == 0:
             return Loss("gives", "the float model's output", " exactly", basis)
-        return Loss("has", f"an output error (nmse) of {numbers.significant(error.nmse)}", f" ({numbers.decibels(error.sqnr_db)} dB)", basis)
+        return Loss(
+            "has",
+            f"an output error (nmse) of {numbers.significant(error.nmse)}",
+            f" ({numbers.decibels(error.sqnr_db)} dB)",
+            basis,
+        )
     text = numbers.interval(drop, 1)
     if evaluation.drop_of == "agreement":
         if drop.value == 0:
@@ -194,7 +201,9 @@ def _cause(results: Results) -> Spans:
     if share > 1:
         return [
             *_source_name(results.graph, top),
-            Span(" alone cause" + ("" if top.part == "weights" else "s") + " as much output error as everything together"),
+            Span(
+                " alone cause" + ("" if top.part == "weights" else "s") + " as much output error as everything together"
+            ),
         ]
     of = "its output error" if joint else f"the summed {scheme.name} error of all sources"
     return [Span(f"{numbers.percent(share)} of {of}", "figure"), Span(" enters at "), *_source_name(results.graph, top)]
@@ -286,7 +295,7 @@ def _mix(plan: Plan, graph: Graph) -> Spans:
         listed = [f"{tally[usual]} of {everything} in {usual}", *(f"{tally[name]} in {name}" for name in others)]
         spans = [Span("runs "), Span(f"{', '.join(listed[:-1])} and {listed[-1]}", "figure")]
     if fixed:
-        spans.append(Span(f", leaves {numbers.plural(fixed, 'op')} in float that cannot be quantized"))
+        spans.append(Span(f", leaves {numbers.plural(fixed, 'op')} that cannot be quantized in float"))
     return spans
 
 

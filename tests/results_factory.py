@@ -1,4 +1,4 @@
-"""Made-up `Results` for the tests of reports: shaped like MobileNetV2 on CIFAR-10, with the figures measured on it once."""
+"""Made-up `Results` for the tests of reports: a MobileNetV2 on CIFAR-10, with the figures once measured on it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HOSTILE = [
     "L" * 10_000,
     "\u202egnirts desrever a\u202c שלום עולם",
     "مرحبا/Conv2D",
-    "=HYPERLINK(\"http://example.org\")\n\t\x00end",
+    '=HYPERLINK("http://example.org")\n\t\x00end',
 ]
 FLOAT_BYTES = 8_927_672
 OUTPUT_VARIANCE = 20.2
@@ -64,16 +64,33 @@ class Builder:
         """Adds an op with one output and gives that output."""
         index = len(self.ops)
         out = self.tensor(f"{layer}/out", shape)
-        self.ops.append(Op(index, f"{index}:{opcode}:{'x'.join(map(str, shape))}", opcode, layer, tuple(inputs), (out,), **more))
+        self.ops.append(
+            Op(index, f"{index}:{opcode}:{'x'.join(map(str, shape))}", opcode, layer, tuple(inputs), (out,), **more)
+        )
         return out
 
-    def conv(self, layer: str, source: int, channels: int, size: int, kernel: int = 1, relu6: bool = False, last: tuple[str, ...] = ()) -> int:
+    def conv(
+        self,
+        layer: str,
+        source: int,
+        channels: int,
+        size: int,
+        kernel: int = 1,
+        relu6: bool = False,
+        last: tuple[str, ...] = (),
+    ) -> int:
         depth = self.tensors[source].shape[-1]
         weights = self.tensor(f"{layer}/kernel", (channels, kernel, kernel, depth), True)
         bias = self.tensor(f"{layer}/bias", (channels,), True)
-        kinds = ("pointwise" if kernel == 1 else "convolution", *last, *(("relu6",) if relu6 else ()), "batchnorm folded")
+        kinds = (
+            "pointwise" if kernel == 1 else "convolution",
+            *last,
+            *(("relu6",) if relu6 else ()),
+            "batchnorm folded",
+        )
         return self.op(
-            "CONV_2D", layer, [source, weights, bias], (1, size, size, channels), weights=weights, bias=bias, channel_axis=0,
+            "CONV_2D", layer, [source, weights, bias], (1, size, size, channels),
+            weights=weights, bias=bias, channel_axis=0,
             activation="RELU6" if relu6 else "NONE", kinds=kinds, macs=size * size * channels * depth * kernel * kernel,
             schemes=("w4a8", "w4a16", "w8a8", "w8a16", "w16a8", "w16a16", "float"),
         )  # fmt: skip
@@ -83,7 +100,8 @@ class Builder:
         weights = self.tensor(f"{layer}/kernel", (1, 3, 3, depth), True)
         bias = self.tensor(f"{layer}/bias", (depth,), True)
         return self.op(
-            "DEPTHWISE_CONV_2D", layer, [source, weights, bias], (1, size, size, depth), weights=weights, bias=bias, channel_axis=3,
+            "DEPTHWISE_CONV_2D", layer, [source, weights, bias], (1, size, size, depth),
+            weights=weights, bias=bias, channel_axis=3,
             activation="RELU6", kinds=("depthwise", "relu6", "batchnorm folded"), macs=size * size * depth * 9,
             schemes=("w8a8", "w8a16", "w16a8", "w16a16", "float"),
         )  # fmt: skip
@@ -108,14 +126,17 @@ def mobilenet_graph() -> Graph:
             x = b.depthwise(f"{name}_depthwise", x, size)
             x = b.conv(f"{name}_project", x, channels, size)
             if repeat:
-                x = b.op("ADD", f"{name}_add", [before, x], (1, size, size, channels), kinds=("residual add",), schemes=plain)
+                x = b.op(
+                    "ADD", f"{name}_add", [before, x], (1, size, size, channels), kinds=("residual add",), schemes=plain
+                )
             block += 1
     x = b.conv("Conv_1", x, 1280, size, relu6=True)
     x = b.op("MEAN", "global_average_pooling2d", [x], (1, 1280), kinds=("pooling",), schemes=plain)
     weights, bias = b.tensor("predictions/kernel", (10, 1280), True), b.tensor("predictions/bias", (10,), True)
     logits = b.op(
         "FULLY_CONNECTED", "predictions", [x, weights, bias], (1, 10), weights=weights, bias=bias, channel_axis=0,
-        kinds=("fully connected", "last"), macs=12_800, schemes=("w4a8", "w4a16", "w8a8", "w8a16", "w16a8", "w16a16", "float"),
+        kinds=("fully connected", "last"), macs=12_800,
+        schemes=("w4a8", "w4a16", "w8a8", "w8a16", "w16a8", "w16a16", "float"),
     )  # fmt: skip
     out = b.op("SOFTMAX", "softmax", [logits], (1, 10), kinds=("activation",), schemes=plain)
     return Graph(tuple(b.tensors), tuple(b.ops), (source,), (out,), (logits,), True, "f1" * 32, FLOAT_BYTES)
@@ -129,7 +150,10 @@ def error(nmse: float, samples: int = 256, **more: float) -> OutputError:
 def sensitivity(graph: Graph, seed: int = 0) -> SensitivityTable:
     """All sources under every variant; the known ones as they were measured."""
     rng = random.Random(seed)
-    measurements = [_measured(Source("input", f"a{bits}", graph.inputs[0]), KNOWN_INPUT * noise, rng) for bits, noise in ((8, 1.0), (16, 1.5e-5))]
+    measurements = [
+        _measured(Source("input", f"a{bits}", graph.inputs[0]), KNOWN_INPUT * noise, rng)
+        for bits, noise in ((8, 1.0), (16, 1.5e-5))
+    ]
     for op in graph.ops:
         small = 10 ** rng.uniform(-4.4, -2.4)
         output = KNOWN_OUTPUTS.get(op.layer, 10 ** rng.uniform(-4.6, -2.4))
@@ -157,7 +181,9 @@ def _measured(source: Source, mse: float, rng: random.Random) -> Measurement:
     agreement = max(0.1, 1 - min(0.9, 0.8 * math.sqrt(nmse) / 2))
     figures = error(nmse, kl=nmse * 0.6, agreement=agreement, accuracy=max(0.1, 0.868 - nmse * 0.5))
     # At the layer every op looks bad, the projections worst: that is what makes it a poor guide.
-    return Measurement(source, figures, 10 ** rng.uniform(-4.2, -2.2) * (0.05 if source.variant.endswith("16") else 1.0))
+    return Measurement(
+        source, figures, 10 ** rng.uniform(-4.2, -2.2) * (0.05 if source.variant.endswith("16") else 1.0)
+    )
 
 
 def calibration(graph: Graph, made_up: bool = False) -> Calibration:
@@ -172,7 +198,9 @@ def calibration(graph: Graph, made_up: bool = False) -> Calibration:
             ranges[t] = _range(t, 0.0, 1.0, 0.1, 0.2, rng)
         else:
             reach = rng.uniform(4, 30)
-            ranges[t] = _range(t, -reach * rng.uniform(0.6, 1), reach, rng.uniform(-0.5, 0.5), reach / rng.uniform(3, 12), rng)
+            ranges[t] = _range(
+                t, -reach * rng.uniform(0.6, 1), reach, rng.uniform(-0.5, 0.5), reach / rng.uniform(3, 12), rng
+            )
     partial = {op.index: ((-3.0, 9.0), (-0.02, 0.02)) for op in graph.ops if "w16a16" in op.schemes}
     return Calibration(ranges, partial, 256, "c3" * 32, made_up)
 
@@ -192,7 +220,9 @@ def _range(tensor: int, low: float, high: float, mean: float, spread: float, rng
     return Range(tensor, low, high, Histogram(start, width, tuple(counts)), mean, spread**2)
 
 
-def plan(graph: Graph, schemes: dict[str, str], size: int, nmse: float, budget: int | None = 2_800_000, usual: str = "w8a8") -> Plan:
+def plan(
+    graph: Graph, schemes: dict[str, str], size: int, nmse: float, budget: int | None = 2_800_000, usual: str = "w8a8"
+) -> Plan:
     """`usual` everywhere but in the named layers."""
     assignments = []
     for op in graph.ops:
@@ -202,12 +232,15 @@ def plan(graph: Graph, schemes: dict[str, str], size: int, nmse: float, budget: 
         stored = weights * (32 if name == "float" else SCHEMES[name].weight_bits) // 8 + channels * 8
         assignments.append(Assignment(op.key, op.layer, name, 1e-4, stored))
     return Plan(
-        tuple(assignments), "milp", Format.FLOAT, ("w8a8", "w8a16", "w16a16", "float"), graph.digest, size, nmse, budget, 1_665_000, 2e-5,
+        tuple(assignments), "milp", Format.FLOAT, ("w8a8", "w8a16", "w16a16", "float"), graph.digest,
+        size, nmse, budget, 1_665_000, 2e-5,
         "Optimization terminated successfully. (HiGHS Status 7: Optimal)",
     )  # fmt: skip
 
 
-def evaluation(name: str, size: int, arena: int, accuracy: float, drop: tuple[float, float] | None, **more: object) -> Evaluation:
+def evaluation(
+    name: str, size: int, arena: int, accuracy: float, drop: tuple[float, float] | None, **more: object
+) -> Evaluation:
     """A file over 5000 images with XNNPACK, labels included, unless told otherwise."""
     samples = int(more.pop("samples", 5000))
     nmse = float(more.pop("nmse", 0.0))
@@ -220,40 +253,78 @@ def evaluation(name: str, size: int, arena: int, accuracy: float, drop: tuple[fl
 
 def verification() -> Verification:
     """The benchmark model's table, with the first depthwise op in float as the plan."""
+    every = {"float_accuracy": 0.865}
+    few = {"samples": 500, "subset": True, "kernels": "reference", "float_accuracy": 0.874}
     evaluations = (
-        evaluation("float", FLOAT_BYTES, 1_216_512, 0.8650, None, float_accuracy=0.865),
-        evaluation("int8 everywhere", 2_734_336, 304_128, 0.8308, (3.42, 0.80), nmse=0.0741, agreement=0.9148, mcnemar_p=3.1e-17, float_accuracy=0.865),
-        evaluation("plan", 2_735_248, 617_472, 0.8592, (0.58, 0.52), nmse=0.0112, agreement=0.9612, mcnemar_p=0.031, float_accuracy=0.865),
-        evaluation("float", FLOAT_BYTES, 1_216_512, 0.8740, None, samples=500, subset=True, kernels="reference", float_accuracy=0.874),
-        evaluation("w8a16 everywhere", 2_803_120, 608_256, 0.8260, (4.80, 2.11), nmse=0.0688, agreement=0.912, mcnemar_p=1.2e-5, samples=500, subset=True, kernels="reference", float_accuracy=0.874),
-        evaluation("plan", 2_735_248, 617_472, 0.8680, (0.60, 1.62), nmse=0.0114, agreement=0.96, mcnemar_p=0.58, samples=500, subset=True, kernels="reference", float_accuracy=0.874),
-    )  # fmt: skip
+        evaluation("float", FLOAT_BYTES, 1_216_512, 0.8650, None, **every),
+        evaluation(
+            "int8 everywhere",
+            2_734_336,
+            304_128,
+            0.8308,
+            (3.42, 0.80),
+            nmse=0.0741,
+            agreement=0.9148,
+            mcnemar_p=3.1e-17,
+            **every,
+        ),
+        evaluation(
+            "plan", 2_735_248, 617_472, 0.8592, (0.58, 0.52), nmse=0.0112, agreement=0.9612, mcnemar_p=0.031, **every
+        ),
+        evaluation("float", FLOAT_BYTES, 1_216_512, 0.8740, None, **few),
+        evaluation(
+            "w8a16 everywhere",
+            2_803_120,
+            608_256,
+            0.8260,
+            (4.80, 2.11),
+            nmse=0.0688,
+            agreement=0.912,
+            mcnemar_p=1.2e-5,
+            **few,
+        ),
+        evaluation(
+            "plan", 2_735_248, 617_472, 0.8680, (0.60, 1.62), nmse=0.0114, agreement=0.96, mcnemar_p=0.58, **few
+        ),
+    )
     types = {"int8": 118, "int32": 53, "float32": 6}
     return Verification(evaluations, (), types, "e5" * 32, 5000, "a1" * 32, 2_735_180, 0.0109, 0.0112)
 
 
 def described(source: str, samples: int, digest: str) -> dict[str, object]:
     """Data as a run records it."""
-    entry = {"name": "image", "shape": [96, 96, 3], "dtype": "float32", "minimum": -1.0, "maximum": 1.0, "mean": -0.052, "standard_deviation": 0.497}
+    entry = {
+        "name": "image",
+        "shape": [96, 96, 3],
+        "dtype": "float32",
+        "minimum": -1.0,
+        "maximum": 1.0,
+        "mean": -0.052,
+        "standard_deviation": 0.497,
+    }
     return {
-        "source": source, "random": False, "preprocessing": {"resize": [96, 96], "scale": "tf", "function": ""}, "count": samples,
-        "labelled": False, "digest": digest * 32, "labels_digest": "", "inputs": [entry], "class_counts": {}, "class_names": [], "notes": [],
+        "source": source, "random": False, "preprocessing": {"resize": [96, 96], "scale": "tf", "function": ""},
+        "count": samples, "labelled": False, "digest": digest * 32, "labels_digest": "", "inputs": [entry],
+        "class_counts": {}, "class_names": [], "notes": [],
     }  # fmt: skip
 
 
 def provenance(**more: object) -> Provenance:
     """Of the benchmark run."""
     base = Provenance(
-        "bitplan run mobilenetv2_cifar10_96.keras --calibration cifar10.npz:x_unlabelled --evaluation cifar10.npz:x_eval,y_eval"
-        " --resize 96 --scale tf --size-budget 2.80MB --out out",
+        "bitplan run mobilenetv2_cifar10_96.keras --calibration cifar10.npz:x_unlabelled"
+        " --evaluation cifar10.npz:x_eval,y_eval --resize 96 --scale tf --size-budget 2.80MB --out out",
         0,
-        {"bitplan": "0.1.0", "tensorflow": "2.21.0", "ai-edge-litert": "2.3.0", "litert-quantizer": "0.11.0", "numpy": "2.3.1"},
+        {"bitplan": "0.1.0", "tensorflow": "2.21.0", "ai-edge-litert": "2.3.0", "litert-quantizer": "0.11.0"},
         "mobilenetv2_cifar10_96.keras",
         "b2" * 32,
         described("cifar10.npz:x_unlabelled", 256, "c3"),
-        {**described("cifar10.npz:x_eval,y_eval", 5000, "a1"), "labelled": True, "class_counts": {str(c): 488 + c for c in range(10)}},
+        {
+            **described("cifar10.npz:x_eval,y_eval", 5000, "a1"),
+            "labelled": True, "class_counts": {str(c): 488 + c for c in range(10)},
+        },
         (),
-        {"calibrate_s": 2.41, "sensitivity_s": 58.2, "plan_s": 0.62, "convert_s": 0.21, "verify_s": 31.4, "peak_memory_bytes": 1_412_000_000},
+        {"calibration_s": 2.41, "sensitivity_s": 58.2, "plan_s": 0.62, "verify_s": 31.4, "peak_rss_bytes": 1.412e9},
     )  # fmt: skip
     return dataclasses.replace(base, **more)
 
@@ -270,11 +341,30 @@ def islands() -> Results:
     base = mobilenet()
     graph = base.graph
     first = {op.layer: "w16a16" for op in graph.ops[:5]}
-    chosen = plan(graph, {**first, "block_16_expand": "w4a8", "block_16_project": "w4a8", "Conv_1": "w4a8", "predictions": "w8a16"}, 2_773_536, 0.004)
+    chosen = plan(
+        graph,
+        {**first, "block_16_expand": "w4a8", "block_16_project": "w4a8", "Conv_1": "w4a8", "predictions": "w8a16"},
+        2_773_536,
+        0.004,
+    )
     before = verification()
-    after = evaluation("plan", 2_773_536, 595_000, 0.865, (0.00, 0.36), nmse=0.0041, agreement=0.981, mcnemar_p=1.0, float_accuracy=0.865)
+    after = evaluation(
+        "plan",
+        2_773_536,
+        595_000,
+        0.865,
+        (0.00, 0.36),
+        nmse=0.0041,
+        agreement=0.981,
+        mcnemar_p=1.0,
+        float_accuracy=0.865,
+    )
     kept = tuple(e for e in before.evaluations if e.name != "plan")
-    return dataclasses.replace(base, plan=chosen, verification=dataclasses.replace(before, evaluations=(*kept[:2], after, *kept[2:]), measured_nmse=0.0041))
+    return dataclasses.replace(
+        base,
+        plan=chosen,
+        verification=dataclasses.replace(before, evaluations=(*kept[:2], after, *kept[2:]), measured_nmse=0.0041),
+    )
 
 
 def two_layers() -> Results:
@@ -283,31 +373,63 @@ def two_layers() -> Results:
     source = b.tensor("x", (1, 64))
     x = source
     for layer, width in (("hidden", 32), ("logits", 10)):
-        weights, bias = b.tensor(f"{layer}/kernel", (width, b.tensors[x].shape[-1]), True), b.tensor(f"{layer}/bias", (width,), True)
+        weights, bias = (
+            b.tensor(f"{layer}/kernel", (width, b.tensors[x].shape[-1]), True),
+            b.tensor(f"{layer}/bias", (width,), True),
+        )
         x = b.op(
-            "FULLY_CONNECTED", layer, [x, weights, bias], (1, width), weights=weights, bias=bias, kinds=("fully connected",), macs=width * 64,
-            schemes=("w8a8", "w8a16", "float"),
+            "FULLY_CONNECTED", layer, [x, weights, bias], (1, width), weights=weights, bias=bias,
+            kinds=("fully connected",), macs=width * 64, schemes=("w8a8", "w8a16", "float"),
         )  # fmt: skip
-    out = b.op("PRELU", "prelu", [x], (1, 10), kinds=("activation",), refusal="litert-quantizer has no PRELU: it stays in float")
+    out = b.op(
+        "PRELU",
+        "prelu",
+        [x],
+        (1, 10),
+        kinds=("activation",),
+        refusal="litert-quantizer has no PRELU: it stays in float",
+    )
     graph = Graph(tuple(b.tensors), tuple(b.ops), (source,), (out,), (out,), True, "f2" * 32, 14_512)
     rng = random.Random(3)
     measurements = [_measured(Source("input", "a8", source), 0.02, rng)]
     for op, mse in zip(graph.ops[:2], (0.011, 0.03), strict=True):
         measurements.append(_measured(Source("weights", "w8", op.outputs[0], op.index), mse, rng))
         measurements.append(_measured(Source("activation", "a8", op.outputs[0], op.index), mse / 3, rng))
-    table = SensitivityTable(tuple(measurements), (), error(0.0041, 64), (OUTPUT_VARIANCE,), 64, "d2" * 32, graph.digest)
+    table = SensitivityTable(
+        tuple(measurements), (), error(0.0041, 64), (OUTPUT_VARIANCE,), 64, "d2" * 32, graph.digest
+    )
     plain = calibration(graph)
     chosen = plan(graph, {"prelu": "float"}, 6_120, 0.004, None)
 
     def file(name: str, size: int, arena: int, disagreement: tuple[float, float] | None) -> Evaluation:
-        interval = Interval(disagreement[0], max(0.0, disagreement[0] - disagreement[1]), sum(disagreement)) if disagreement else None
+        interval = (
+            Interval(disagreement[0], max(0.0, disagreement[0] - disagreement[1]), sum(disagreement))
+            if disagreement
+            else None
+        )
         share = 1 - (disagreement[0] / 100 if disagreement else 0)
-        return Evaluation(name, size, arena, "xnnpack", error(0.0041 if disagreement else 0.0, 1000, kl=0.002, agreement=share), interval, "agreement")
+        return Evaluation(
+            name,
+            size,
+            arena,
+            "xnnpack",
+            error(0.0041 if disagreement else 0.0, 1000, kl=0.002, agreement=share),
+            interval,
+            "agreement",
+        )
 
-    evaluations = (file("float", 14_512, 560, None), file("int8 everywhere", 6_104, 208, (1.3, 0.7)), file("plan", 6_104, 208, (1.3, 0.7)))
+    evaluations = (
+        file("float", 14_512, 560, None),
+        file("int8 everywhere", 6_104, 208, (1.3, 0.7)),
+        file("plan", 6_104, 208, (1.3, 0.7)),
+    )
     checked = Verification(evaluations, (), {"int8": 6, "float32": 3}, "e6" * 32, 1000, "a2" * 32, 6_120, 0.004, 0.0041)
-    origin = provenance(model_name="two_layers.tflite", command="", calibration={"source": "arrays"}, evaluation={"source": "arrays"})
-    origin = dataclasses.replace(origin, warnings=("The evaluation data has no labels: agreement with the float model stands in for accuracy.",))
+    origin = provenance(
+        model_name="two_layers.tflite", command="", calibration={"source": "arrays"}, evaluation={"source": "arrays"}
+    )
+    origin = dataclasses.replace(
+        origin, warnings=("The evaluation data has no labels: agreement with the float model stands in for accuracy.",)
+    )
     return Results(origin, graph, plain, table, chosen, checked)
 
 
@@ -330,7 +452,7 @@ def mismatched() -> Results:
 
 
 def unevaluated() -> Results:
-    """A plan and its file, but no evaluation data: the figures stand on calibration samples, and on random ones at that."""
+    """A plan and its file, but no evaluation data: the figures stand on calibration samples, random ones at that."""
     base = mobilenet()
     kept = []
     for e in verification().evaluations:
@@ -338,10 +460,20 @@ def unevaluated() -> Results:
             figures = dataclasses.replace(e.error, samples=64, accuracy=None)
             share = 100 * (1 - (figures.agreement or 0.0))
             drop = Interval(share, share * 0.5, share * 1.5)
-            kept.append(dataclasses.replace(e, error=figures, drop_points=drop, drop_of="agreement", mcnemar_p=None, float_accuracy=None))
-    checked = dataclasses.replace(verification(), evaluations=tuple(kept), samples=64, data_digest="c3" * 32, on_calibration=True)
-    origin = dataclasses.replace(base.provenance, evaluation={}, calibration={"source": "random numbers", "random": True})
-    return dataclasses.replace(base, provenance=origin, calibration=calibration(base.graph, made_up=True), verification=checked)
+            kept.append(
+                dataclasses.replace(
+                    e, error=figures, drop_points=drop, drop_of="agreement", mcnemar_p=None, float_accuracy=None
+                )
+            )
+    checked = dataclasses.replace(
+        verification(), evaluations=tuple(kept), samples=64, data_digest="c3" * 32, on_calibration=True
+    )
+    origin = dataclasses.replace(
+        base.provenance, evaluation={}, calibration={"source": "random numbers", "random": True}
+    )
+    return dataclasses.replace(
+        base, provenance=origin, calibration=calibration(base.graph, made_up=True), verification=checked
+    )
 
 
 def regression() -> Results:
@@ -349,11 +481,15 @@ def regression() -> Results:
     base = two_layers()
     assert base.verification is not None
     evaluations = tuple(
-        dataclasses.replace(e, drop_points=None, drop_of="", error=dataclasses.replace(e.error, agreement=None, kl=None))
+        dataclasses.replace(
+            e, drop_points=None, drop_of="", error=dataclasses.replace(e.error, agreement=None, kl=None)
+        )
         for e in base.verification.evaluations
     )
     graph = dataclasses.replace(base.graph, is_classifier=False)
-    return dataclasses.replace(base, graph=graph, verification=dataclasses.replace(base.verification, evaluations=evaluations))
+    return dataclasses.replace(
+        base, graph=graph, verification=dataclasses.replace(base.verification, evaluations=evaluations)
+    )
 
 
 def hostile() -> Results:
@@ -363,5 +499,12 @@ def hostile() -> Results:
     for position, name in zip((1, 0, 4, 2, 3, 7), HOSTILE, strict=True):
         ops[position] = dataclasses.replace(ops[position], layer=name)
     tensors = tuple(dataclasses.replace(t, name=f"{t.name}{HOSTILE[0]}") for t in base.graph.tensors)
-    origin = dataclasses.replace(base.provenance, model_name=HOSTILE[0], command=f"bitplan run {HOSTILE[1]}", warnings=(HOSTILE[0],))
-    return dataclasses.replace(base, provenance=origin, graph=dataclasses.replace(base.graph, ops=tuple(ops), tensors=tensors), notes=(HOSTILE[1],))
+    origin = dataclasses.replace(
+        base.provenance, model_name=HOSTILE[0], command=f"bitplan run {HOSTILE[1]}", warnings=(HOSTILE[0],)
+    )
+    return dataclasses.replace(
+        base,
+        provenance=origin,
+        graph=dataclasses.replace(base.graph, ops=tuple(ops), tensors=tensors),
+        notes=(HOSTILE[1],),
+    )

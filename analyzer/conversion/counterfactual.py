@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..measures.calibration import Progress
-from ..measures.sensitivity import LabelledSource, Store
+from ..measures.sweep import LabelledSource, Store
 from ..network import flatbuffer as fb
 from ..network import runtime
 from ..schema import Calibration, Format, Graph, LeftFloat, OutputError, Plan

@@ -1,10 +1,9 @@
-"""Runs litert-quantizer and mends what it emits; the only module that calls it."""
+"""Runs litert-quantizer; the only module that calls it."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import logging
 import threading
 import warnings
@@ -15,13 +14,11 @@ import numpy as np
 
 from ..errors import UnsupportedModel
 from ..network import flatbuffer as fb
-from .recipe import MIN_MAX, NO_QUANTIZE, compiled, label
+from .mending import guard, mend
+from .recipe import MIN_MAX, NO_QUANTIZE, compiled, label, output_format
 
 _QUANTIZER = threading.Lock()
 """litert-quantizer replaces its own functions while it works, and output is redirected around it."""
-
-_PLACEHOLDER_CODE = 127
-"""`deprecatedBuiltinCode` of operators that its 8 bits cannot hold (TFLite's schema)."""
 
 
 def emit(
@@ -52,7 +49,7 @@ def emit(
         raise UnsupportedModel(
             f"litert-quantizer fails on {culprits}: {error}", "set these ops to float in the plan"
         ) from error
-    return mend(raw, fb.read(prepared))
+    return mend(raw, fb.read(prepared), output_format(recipe))
 
 
 class _QuantizerError(Exception):
@@ -72,7 +69,7 @@ def quantize(
     statistics = {name: {"min": np.array(low), "max": np.array(high)} for name, (low, high) in ranges.items()}
     statistics |= {name: {"min": -bound, "max": bound.copy()} for name, bound in weight_bounds.items()}
     model = fb.read(prepared)
-    model.subgraphs[0].operators.append(_bare_op())
+    guard(model)
     manager = recipe_manager.RecipeManager()
     try:
         with _QUANTIZER, _quiet():
@@ -84,17 +81,6 @@ def quantize(
     except Exception as error:
         lines = str(error).strip().splitlines()
         raise _QuantizerError(lines[0] if lines else type(error).__name__) from error
-
-
-def _bare_op() -> Any:
-    """A last op without inputs and outputs, which `mend` takes out again.
-
-    The quantizer takes -1, its mark for "the model's output reads this", for an index into the op list: a border op in
-    front of an output then becomes the input of the last op as well, if that one reads the same tensor.
-    """
-    op = fb.schema().OperatorT()
-    op.opcodeIndex, op.inputs, op.outputs = 0, [], []
-    return op
 
 
 @contextlib.contextmanager
@@ -134,31 +120,3 @@ def _culprits(
             found.append(label(entry))
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return "; ".join(found[:5]) + more if found else "the ops together, on none of them alone"
-
-
-def mend(emitted: bytes, prepared: Any) -> bytes:
-    """The emitted file with its buffers inside and its names and signature in order.
-
-    Border ops write tensors named `<whole name of what they read>_quantized`, up to 400 bytes each: they become `b0`,
-    `b1` ... An output behind a border op takes back the name that the float model's output has.
-    """
-    model = fb.read(emitted)
-    subgraph, before = model.subgraphs[0], prepared.subgraphs[0]
-    subgraph.operators = [op for op in subgraph.operators if len(op.inputs) or len(op.outputs)]
-    names = {fb.text(tensor.name) for tensor in before.tensors}
-    fresh = (name for k in itertools.count() if (name := f"b{k}") not in names)
-    for tensor in subgraph.tensors[len(before.tensors) :]:
-        tensor.name = next(fresh).encode()
-    places = dict(zip(map(int, before.outputs), map(int, subgraph.outputs), strict=True))
-    for old, new in places.items():
-        inner, outer = subgraph.tensors[old], subgraph.tensors[new]
-        if old != new:
-            inner.name, outer.name = outer.name, inner.name
-    for signature, original in zip(model.signatureDefs or [], prepared.signatureDefs or [], strict=True):
-        for item, was in zip(signature.outputs or [], original.outputs or [], strict=True):
-            # The quantizer forgets an output that other ops read too.
-            item.tensorIndex = places.get(int(was.tensorIndex), int(was.tensorIndex))
-    for code in model.operatorCodes:
-        # Readers older than schema v3a know no other field; the quantizer leaves it 0, which is ADD.
-        code.deprecatedBuiltinCode = min(code.builtinCode, _PLACEHOLDER_CODE)
-    return fb.write(model)

@@ -19,6 +19,7 @@ from ..schema import Format
 
 NO_QUANTIZE = "no_quantize"
 MIN_MAX = "min_max_uniform_quantize"
+_LONGEST_SCOPE = 10_000
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,15 @@ def compiled(recipe: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**entry, "regex": re.compile(entry["regex"])} for entry in recipe]
 
 
+def output_format(recipe: Sequence[dict[str, Any]]) -> Format:
+    """The format that a recipe gives the model's float outputs."""
+    entry = next((e for e in recipe if e["operation"] == "OUTPUT"), None)
+    if entry is None or entry["algorithm_key"] == NO_QUANTIZE:
+        return Format.FLOAT
+    bits = entry["op_config"]["activation_tensor_config"]["num_bits"]
+    return Format.INT8 if bits == 8 else Format.INT16
+
+
 def label(entry: dict[str, Any]) -> str:
     """An entry for people: the kind of its op and the name of its output."""
     kinds = {"INPUT": "the model's input", "OUTPUT": "the model's output"}
@@ -106,9 +116,14 @@ def label(entry: dict[str, Any]) -> str:
 
 
 def _scope(op: Any, subgraph: Any) -> str:
-    from litert_quantizer.utils import tfl_flatbuffer_utils as utils
+    """What the quantizer's `get_op_scope` gives, without its warning about long names."""
+    names = _names(op.outputs, subgraph) or _names(op.inputs, subgraph)
+    return "".join(f"{name};" for name in names)[:_LONGEST_SCOPE]
 
-    return str(utils.get_op_scope(op, subgraph.tensors))
+
+def _names(tensors: Sequence[int], subgraph: Any) -> list[str]:
+    names = [fb.text(subgraph.tensors[t].name) for t in tensors if t != -1]
+    return [name for name in names if name]
 
 
 def _entry(target: Target, precision: Precision) -> dict[str, Any]:

@@ -144,7 +144,8 @@ class _Checker:
                     yield part.mismatch(f"input {position}", *_presence(original >= 0, tensor >= 0))
             elif original == wanted.weights:
                 yield from self._check_constant(part, tensor, original, part.weights)
-                yield from self._check_channels(part, wanted, tensor)
+                if self._type(tensor) == part.weights:
+                    yield from self._check_channels(part, wanted, tensor)
             elif original == wanted.bias:
                 yield from self._check_constant(part, tensor, original, _BIAS[part.format])
             elif self._graph.tensors[original].is_constant:
@@ -178,10 +179,12 @@ class _Checker:
             yield from self._check_type(part, tensor, dtype)
 
     def _check_constant(self, part: _Planned, tensor: int, original: int, dtype: str) -> Iterator[TypeMismatch]:
-        if self._graph.tensors[original].dtype == "float32":
-            yield from self._check_quantized(part, tensor, dtype, per_channel=True)
-        else:
+        if self._graph.tensors[original].dtype != "float32":
             yield from self._check_type(part, tensor, dtype)
+            return
+        yield from self._check_quantized(part, tensor, dtype, per_channel=True)
+        if self._type(tensor) != dtype:
+            return
         elements = self._graph.tensors[original].elements
         wanted = (elements + 1) // 2 if dtype == "int4" else elements * np.dtype(dtype).itemsize
         data = self._model.buffers[self._tensors[tensor].buffer].data
@@ -203,17 +206,15 @@ class _Checker:
             yield part.mismatch(self._name(tensor), "weights with zero point 0", "another one")
 
     def _check_type(self, part: _Planned, tensor: int, dtype: str) -> Iterator[TypeMismatch]:
-        found = fb.dtype_name(self._tensors[tensor])
-        if found != dtype:
-            yield part.mismatch(self._name(tensor), dtype, found)
+        if self._type(tensor) != dtype:
+            yield part.mismatch(self._name(tensor), dtype, self._type(tensor))
 
     def _check_quantized(
         self, part: _Planned, tensor: int, dtype: str, *, per_channel: bool = False
     ) -> Iterator[TypeMismatch]:
         """The type of a tensor that holds real numbers, with the scales and zero points that the type needs."""
-        wrong_type = list(self._check_type(part, tensor, dtype))
-        yield from wrong_type
-        if wrong_type or dtype == "float32":
+        yield from self._check_type(part, tensor, dtype)
+        if self._type(tensor) != dtype or dtype == "float32":
             return
         quantization = self._tensors[tensor].quantization
         scales, zeros = _numbers(quantization, "scale"), _numbers(quantization, "zeroPoint")
@@ -240,6 +241,9 @@ class _Checker:
                 if int(item.tensorIndex) not in found:
                     name = self._name(int(item.tensorIndex))
                     yield outputs.mismatch(name, "a signature that returns the outputs", "it returns another tensor")
+
+    def _type(self, tensor: int) -> str:
+        return fb.dtype_name(self._tensors[tensor])
 
     def _name(self, tensor: int) -> str:
         return fb.text(self._tensors[tensor].name)

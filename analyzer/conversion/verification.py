@@ -14,12 +14,12 @@ import numpy as np
 from ..measures.calibration import Progress
 from ..measures.metrics import ErrorSums
 from ..measures.per_sample import Metric, agreements, output_variance, per_sample_metric, right_answers
-from ..measures.sensitivity import LabelledSource
+from ..measures.sweep import LabelledSource
 from ..measures.statistics import mcnemar_exact, paired_bootstrap
 from ..network import flatbuffer as fb
 from ..network import runtime
 from ..network.subgraph import Cutter
-from ..schema import Evaluation, Graph, OutputError
+from ..schema import Evaluation, Graph, Interval, OutputError
 
 _SLOW_SUBSET_MACS = 25e9
 """Multiply-accumulates that a file with 16-bit kernels gets: some 20 s on two cores."""
@@ -200,12 +200,18 @@ def _judge(
         arena_bytes=runtime.arena_bytes(candidate.flatbuffer),
         kernels=candidate.kernels,
         error=error,
-        drop_points=None if differences is None else paired_bootstrap(differences, seed=seed, unit=unit),
+        drop_points=None if differences is None else _interval(differences, drop_of, seed, unit),
         drop_of=drop_of,
         mcnemar_p=p_value,
         subset=limit < len(samples),
         float_accuracy=float(before.mean()) if drop_of in ("accuracy", "metric") else None,
     )
+
+
+def _interval(differences: np.ndarray, drop_of: str, seed: int, unit: float) -> Interval:
+    found = paired_bootstrap(differences, seed=seed, unit=unit)
+    # Disagreement cannot be negative, though an interval that is symmetric for small counts can.
+    return replace(found, low=max(found.low, 0.0)) if drop_of == "agreement" else found
 
 
 def _error(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import IO
 
@@ -44,6 +46,7 @@ def captured_output() -> Iterator[CapturedOutput]:
     that print meanwhile are captured too.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file, contextlib.ExitStack() as undo:
+        _flush_c_buffers()
         for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
             if stream is not None:
                 stream.flush()
@@ -54,11 +57,20 @@ def captured_output() -> Iterator[CapturedOutput]:
             undo.callback(os.close, saved)
             undo.callback(os.dup2, saved, descriptor)
             os.dup2(file.fileno(), descriptor)
-        # Last in, first out: Python's own buffers are flushed before the descriptors are given back.
+        # Last in, first out: all buffers are flushed before the descriptors are given back.
+        undo.callback(_flush_c_buffers)
+        undo.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
         undo.enter_context(contextlib.redirect_stderr(file))
         undo.enter_context(contextlib.redirect_stdout(file))
         undo.callback(file.flush)
         yield CapturedOutput(file)
+
+
+def _flush_c_buffers() -> None:
+    """What C code printed may still lie in its own buffer, which knows nothing of redirected descriptors."""
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # where the C library cannot be reached by name
+        ctypes.CDLL(None).fflush(None)
 
 
 @contextlib.contextmanager

@@ -77,7 +77,10 @@ def convert_h5(path: pathlib.Path, *, trust_model: bool) -> Converted:
         raise UnsupportedModel(
             f"{path.name} holds weights without an architecture", "build the model, load them, and save the whole model"
         )
-    config = json.loads(_text(raw))
+    try:
+        config = json.loads(_text(raw))
+    except ValueError as error:
+        raise UnsupportedModel(f"the architecture in {path.name} cannot be read: {error}", "save it again") from error
     _check_code(config, path.name, trust_model)
     if not version.startswith(("1.", "2")):
         return _load_and_convert(path, ".h5", trust_model, ())

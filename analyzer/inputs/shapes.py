@@ -95,13 +95,16 @@ def _settle(model: Any) -> set[int]:
     details = {entry["index"]: entry for entry in interpreter.get_tensor_details()}
     for index in dict.fromkeys(i for op in graph.operators for i in op.outputs):
         tensor = graph.tensors[index]
+        shape = [int(size) for size in details[index]["shape"]]
         try:
-            # Only a tensor of static shape has memory before the first run.
-            interpreter.tensor(index)()
+            # Only a tensor of static shape has memory before the first run; a null one of no elements reads as empty.
+            static = 0 not in shape and interpreter.tensor(index)() is not None
         except ValueError:
+            static = False
+        if not static:
             unknown.add(index)
             continue
-        tensor.shape = [int(size) for size in details[index]["shape"]]
+        tensor.shape = shape
         tensor.shapeSignature = None
     for tensor in graph.tensors:
         if is_constant(model, tensor):

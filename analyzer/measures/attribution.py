@@ -51,7 +51,7 @@ class Grid:
     def round(self, values: np.ndarray) -> np.ndarray:
         """The nearest values of the grid; float32, same shape."""
         steps = np.clip(np.rint(values / np.float32(self.scale)) + self.zero_point, self.low, self.high)
-        return ((steps - self.zero_point) * np.float32(self.scale)).astype(np.float32)
+        return np.asarray((steps - self.zero_point) * np.float32(self.scale), np.float32)
 
 
 class QuantizedFile:
@@ -209,6 +209,9 @@ def attribute(
                 found.append(Source("activation", f"a{grid.bits}", tensor, op.index))
                 grids[found[-1]] = grid
 
+    def rounding(sweep: Sweep, tensor: int, grid: Grid) -> Callable[[int], np.ndarray]:
+        return lambda sample: grid.round(sweep.value(tensor, sample))
+
     def perturbation(sweep: Sweep, job: Job) -> Callable[[int], Iterator[tuple[Source, np.ndarray]]]:
         prepared: dict[Source, Callable[[int], np.ndarray]] = {}
         for source in job.sources:
@@ -217,7 +220,7 @@ def attribute(
                 shape = graph.tensors[job.op.weights].shape
                 prepared[source] = sweep.alone(job.op, job.tensor, {job.op.weights: weights[source].reshape(shape)})
             else:
-                prepared[source] = lambda i, grid=grids[source]: grid.round(sweep.value(job.tensor, i))
+                prepared[source] = rounding(sweep, job.tensor, grids[source])
 
         def perturb(sample: int) -> Iterator[tuple[Source, np.ndarray]]:
             for source, change in prepared.items():

@@ -30,11 +30,11 @@ class AffineParams:
     @property
     def low(self) -> int:
         """Smallest integer that can occur; int16 activations are symmetric."""
-        return -(2 ** (self.bits - 1))
+        return -(1 << (self.bits - 1))
 
     @property
     def high(self) -> int:
-        return 2 ** (self.bits - 1) - 1
+        return (1 << (self.bits - 1)) - 1
 
 
 _FIXED: dict[tuple[str, int], AffineParams] = {
@@ -71,9 +71,8 @@ def activation_params(minimum: float, maximum: float, bits: int, opcode: str = "
 def fake_quantize(values: np.ndarray, params: AffineParams) -> np.ndarray:
     """Rounds values to the grid of `params` and back; float32, same shape."""
     scale = np.float32(params.scale)
-    steps = np.rint(values / scale) + np.float32(params.zero_point)
-    np.clip(steps, params.low, params.high, out=steps)
-    return ((steps - np.float32(params.zero_point)) * scale).astype(np.float32)
+    steps = np.clip(np.rint(values / scale) + np.float32(params.zero_point), params.low, params.high)
+    return np.asarray((steps - np.float32(params.zero_point)) * scale, np.float32)
 
 
 def weight_scales(weights: np.ndarray, axis: int | None, bits: int) -> np.ndarray:
@@ -89,7 +88,7 @@ def weight_scales(weights: np.ndarray, axis: int | None, bits: int) -> np.ndarra
     """
     axes = tuple(i for i in range(weights.ndim) if i != axis)
     bound = np.abs(weights).max(axis=axes, keepdims=True) if weights.size else np.zeros((1,) * weights.ndim)
-    return (np.maximum(bound, _SMALLEST_BOUND) / (2 ** (bits - 1) - 1)).astype(np.float32)
+    return np.asarray(np.maximum(bound, _SMALLEST_BOUND) / ((1 << (bits - 1)) - 1), np.float32)
 
 
 def quantize_weights(weights: np.ndarray, axis: int | None, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +101,7 @@ def quantize_weights(weights: np.ndarray, axis: int | None, bits: int) -> tuple[
 def fake_quantize_weights(weights: np.ndarray, axis: int | None, bits: int) -> np.ndarray:
     """Weights rounded to `bits` bits per channel and back; float32, same shape."""
     integers, scales = quantize_weights(weights, axis, bits)
-    return (integers.astype(np.float32) * scales).astype(np.float32)
+    return np.asarray(integers.astype(np.float32) * scales, np.float32)
 
 
 def fake_quantize_constant(values: np.ndarray, bits: int) -> np.ndarray:

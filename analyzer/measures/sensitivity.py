@@ -12,34 +12,34 @@ import numpy as np
 from ..network import flatbuffer as fb
 from ..network import kernels, runtime
 from ..network.rewrite import relevant_range
-from ..schema import ACTIVATION_VARIANTS, SCHEMES, Calibration, Graph, Op, SensitivityTable, Source
+from ..schema import ACTIVATION_VARIANTS, SCHEMES, Calibration, Format, Graph, Op, SensitivityTable, Source
 from . import quantization as q
 from .calibration import Progress
 from .per_sample import Metric
 from .sweep import Job, LabelledSource, Store, Sweep, jobs_of, run_jobs
 
-VERSION = "sweep-1"
+VERSION = "sweep-2"
 """Part of every unit's key: raise it when a change of this module changes a figure."""
 
 
 def sources_of(graph: Graph, calibration: Calibration) -> tuple[Source, ...]:
     """Every source of a network, in execution order: inputs first, then weights, output and edges of each op.
 
-    Ops that have no integer scheme have no source; outputs of movement ops neither, for they keep their input's scale.
+    An op without an integer scheme has no weights to quantize, but its readers may read its output in an integer format.
+    The output of a movement op is none of its own, for it keeps its input's scale.
     """
     found: list[Source] = []
     for tensor in graph.inputs:
         if tensor in calibration.ranges:
             found += [Source("input", variant, tensor) for variant in ACTIVATION_VARIANTS]
     for op in graph.ops:
-        schemes = [SCHEMES[name] for name in op.schemes if name != "float"]
-        if not schemes:
+        own = _formats(op)
+        if own:
+            found += [Source("weights", v, op.outputs[0], op.index) for v in weight_variants(op)]
+        if own and op.opcode in kernels.MOVEMENT:
             continue
-        found += [Source("weights", v, op.outputs[0], op.index) for v in weight_variants(op)]
-        if op.opcode in kernels.MOVEMENT:
-            continue
-        formats = {s.format for s in schemes}
         for tensor in graph.activations_out(op):
+            formats = own.union(*(_formats(graph.ops[reader]) for reader in graph.consumers(tensor)))
             found += [Source("activation", v, tensor, op.index) for v, f in ACTIVATION_VARIANTS.items() if f in formats]
     for tensor in sorted(calibration.ranges):
         readers = graph.consumers(tensor)
@@ -47,6 +47,10 @@ def sources_of(graph: Graph, calibration: Calibration) -> tuple[Source, ...]:
             producer = graph.producer(tensor)
             found += [Source("edge", "a8", tensor, producer, reader) for reader in readers]
     return tuple(found)
+
+
+def _formats(op: Op) -> set[Format]:
+    return {SCHEMES[name].format for name in op.schemes} - {Format.FLOAT}
 
 
 def weight_variants(op: Op) -> tuple[str, ...]:

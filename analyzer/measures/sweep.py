@@ -164,7 +164,7 @@ class Sweep:
         whole = [s for s in job.sources if s.part != "edge"]
         result: dict[str, list[list[np.ndarray]]] = {s.id: [] for s in job.sources}
         local: dict[str, list[float]] = {s.id: [] for s in job.sources}
-        paths = {None: Path(self, job.tensor, None)} if whole else {}
+        paths: dict[int | None, Path] = {None: Path(self, job.tensor, None)} if whole else {}
         paths |= {s.consumer: Path(self, job.tensor, s.consumer) for s in job.sources if s.part == "edge"}
         for i in range(stop - start):
             original = self._values[job.tensor][i]
@@ -196,7 +196,7 @@ class Sweep:
         return Measurement(source, sums.to_output_error(), float(local.mean()) / scale)
 
     def value(self, tensor: int, sample: int) -> np.ndarray:
-        return self._values[tensor][sample]
+        return np.asarray(self._values[tensor][sample])
 
     def alone(
         self, op: Op, tensor: int, constants: Mapping[int, np.ndarray], *, plain: bool = False

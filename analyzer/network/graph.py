@@ -76,7 +76,8 @@ def _op(model: Any, index: int, op: Any, tensors: tuple[Tensor, ...], strip: boo
     is_float = any(tensors[t].dtype == "float32" for t in outputs) and any(
         t >= 0 and tensors[t].dtype == "float32" and not tensors[t].is_constant for t in inputs
     )
-    schemes, refusal = ("float",), ""
+    schemes: tuple[str, ...] = ("float",)
+    refusal = ""
     if is_float:
         schemes = kernels.schemes_for(opcode, fused_activation=activation, constant_weights=constant_weights)
         refusal = kernels.refusal(opcode, fused_activation=activation, constant_weights=constant_weights)
@@ -108,7 +109,8 @@ def _input_at(inputs: tuple[int, ...], position: int | None) -> int | None:
 def _fused_activation(op: Any) -> str:
     code = getattr(op.builtinOptions, "fusedActivationFunction", 0)
     enum = fb.schema().ActivationFunctionType
-    return next(name for name, value in vars(enum).items() if value == code and not name.startswith("_"))
+    names_by_code: dict[int, str] = {value: name for name, value in vars(enum).items() if not name.startswith("_")}
+    return names_by_code[code]
 
 
 def _macs(

@@ -151,4 +151,4 @@ def _growth(make: Callable[[], Any]) -> float:
         before = builder.Offset()
         make().Pack(builder)
         sizes.append(builder.Offset() - before)
-    return sum(sizes[_WARM_UP:]) / _MEASURED
+    return float(sum(sizes[_WARM_UP:])) / _MEASURED

@@ -147,7 +147,7 @@ def run_one(runner: Runner, sample: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def drop_batch(values: np.ndarray) -> np.ndarray:
     """The array without a leading dimension of 1."""
-    return values[0] if values.ndim > 1 and values.shape[0] == 1 else values
+    return values.reshape(values.shape[1:]) if values.ndim > 1 and values.shape[0] == 1 else values
 
 
 def arena_bytes(flatbuffer: bytes) -> int:
@@ -180,4 +180,4 @@ def _to_port(values: np.ndarray, port: Port) -> np.ndarray:
 def _from_port(values: np.ndarray, port: Port) -> np.ndarray:
     if port.dtype == "float32" or port.scale == 0:
         return values
-    return ((values.astype(np.float32) - port.zero_point) * np.float32(port.scale)).astype(np.float32)
+    return np.asarray((values.astype(np.float32) - port.zero_point) * np.float32(port.scale), np.float32)

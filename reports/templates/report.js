@@ -108,6 +108,7 @@ function fitted(spec, width) {
   if (width < 560) {
     copy.config.axisY = { ...copy.config.axisY, labelLimit: Math.round(width * 0.36) };
     copy.config.axis = { ...copy.config.axis, labelFontSize: 11, titleFontSize: 11 };
+    copy.config.legend = { ...copy.config.legend, direction: "vertical" };
     copy.config.axisX = { ...copy.config.axisX, tickCount: 3 };
   }
   return copy;

@@ -20,7 +20,7 @@ from .solver import smallest_schemes, solve
 GAP_LIMIT = 1e-3
 """Largest relative gap between a plan and the proven bound that is accepted."""
 
-_GAP_ASKED = 1e-5
+_GAP_ASKED = 1e-4
 _SCALE = 1e4
 """What the noise of a known plan counts in the objective: HiGHS stops at an absolute gap of 1e-6."""
 

@@ -82,7 +82,8 @@ class Noise:
         """
         if read.bits >= written.bits:
             return 0.0
-        return _required(self.edge.get((tensor, reader, read)), f"edge:{tensor}>{reader}:{_SUFFIX[read]}")
+        part = "input" if self.wiring.writer[tensor] == INPUT else "activation"
+        return _required(self.edge.get((tensor, reader, read)), f"{part}:{tensor}:{_SUFFIX[read]}")
 
 
 def build_noise(graph: Graph, table: SensitivityTable) -> Noise:

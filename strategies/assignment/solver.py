@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +20,12 @@ from .program import Program, chosen
 _NODES = 20_000
 """Limit on branch-and-bound nodes. A limit on time would make the plan depend on the machine."""
 
+_BUDGET_UNIT = 1000
+"""Bytes in which the budget's row is written: HiGHS' tolerance is absolute, and 1e-6 bytes is more than it can keep."""
+
 _ROUNDS = 8
 _OPTIMAL, _LIMIT, _INFEASIBLE = 0, 1, 2
+_OUTPUT = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class Solution:
     """A solved program.
 
     Attributes:
-      schemes: One for each op; None where HiGHS found no plan within its limits.
+      schemes: One for each op; None where HiGHS found no plan within its limits, or none that keeps the budget.
       bound: Proven lower bound of the objective.
       status: HiGHS' own word.
     """
@@ -59,24 +68,25 @@ def solve(
       total_bytes: File size of a plan; needed with a budget.
 
     Raises:
-      SolverStopped: HiGHS failed, or no rounded plan kept the budget.
+      SolverStopped: HiGHS failed.
     """
     from scipy import optimize
 
     rows, lower, above = program.matrix()
     constraints = [optimize.LinearConstraint(rows, lower, above)]
-    sizes = np.array(program.bytes)
+    sizes = np.array(program.bytes) / _BUDGET_UNIT
     limit = None if budget_bytes is None else budget_bytes - program.bytes_constant
     bound = -np.inf
     for _ in range(_ROUNDS):
-        extra = [] if limit is None else [optimize.LinearConstraint(sizes[None, :], -np.inf, limit)]
-        result = optimize.milp(
-            np.asarray(objective, np.float64),
-            integrality=np.array(program.integer, np.int64),
-            bounds=optimize.Bounds(0.0, np.ones(len(sizes)) if upper is None else upper),
-            constraints=[*constraints, *extra],
-            options={"mip_rel_gap": gap, "node_limit": _NODES},
-        )
+        extra = [] if limit is None else [optimize.LinearConstraint(sizes[None, :], -np.inf, limit / _BUDGET_UNIT)]
+        with _silence():
+            result = optimize.milp(
+                np.asarray(objective, np.float64),
+                integrality=np.array(program.integer, np.int64),
+                bounds=optimize.Bounds(0.0, np.ones(len(sizes)) if upper is None else upper),
+                constraints=[*constraints, *extra],
+                options={"mip_rel_gap": gap, "node_limit": _NODES},
+            )
         if result.status not in (_OPTIMAL, _LIMIT, _INFEASIBLE):
             raise SolverStopped(
                 f"the solver failed: {result.message}", "allow other schemes (--allow), or choose the strategy greedy"
@@ -91,9 +101,7 @@ def solve(
             return Solution(tuple(schemes), bound, _word(result.message))
         assert limit is not None
         limit -= excess
-    raise SolverStopped(
-        "the solver's plans exceed the budget once they are rounded", "raise --size-budget by a kilobyte"
-    )
+    return Solution(None, bound, _word(result.message))
 
 
 def smallest_schemes(program: Program, choices: Choices) -> list[Scheme]:
@@ -106,6 +114,29 @@ def smallest_schemes(program: Program, choices: Choices) -> list[Scheme]:
     if solution.schemes is None:
         raise SolverStopped("the solver found no smallest file within its limits", "allow fewer schemes (--allow)")
     return list(solution.schemes)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps HiGHS off the standard output, where it prints some lines whatever its options say."""
+    with _OUTPUT:
+        try:
+            sys.stdout.flush()
+            saved = os.dup(1)
+        except (OSError, ValueError):  # there is no standard output
+            yield
+            return
+        c_library = ctypes.CDLL(None)
+        c_library.fflush(None)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        try:
+            yield
+        finally:
+            c_library.fflush(None)  # its lines wait in C's buffer
+            os.dup2(saved, 1)
+            os.close(saved)
+            os.close(nowhere)
 
 
 def _word(message: str) -> str:

@@ -63,9 +63,9 @@ class Network:
         op.opcodeIndex, op.inputs, op.outputs = codes.index(number), list(inputs), list(outputs)
         kind = {
             "CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions", "ADD": "AddOptions",
-            "FULLY_CONNECTED": "FullyConnectedOptions", "MUL": "MulOptions", "RESHAPE": "ReshapeOptions",
+            "FULLY_CONNECTED": "FullyConnectedOptions", "MUL": "MulOptions", "SUB": "SubOptions", "RESHAPE": "ReshapeOptions",
             "CONCATENATION": "ConcatenationOptions", "TRANSPOSE_CONV": "TransposeConvOptions",
-            "SOFTMAX": "SoftmaxOptions", "BATCH_MATMUL": "BatchMatMulOptions",
+            "SOFTMAX": "SoftmaxOptions", "SPLIT": "SplitOptions", "BATCH_MATMUL": "BatchMatMulOptions",
         }.get(opcode)  # fmt: skip
         if kind:
             op.builtinOptionsType = getattr(self.schema.BuiltinOptions, kind)

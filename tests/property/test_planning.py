@@ -11,9 +11,6 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from bitplan.analyzer.conversion.costs import Border, Costs
 from bitplan.analyzer.errors import ImpossibleBudget
 from bitplan.analyzer.schema import (
@@ -29,6 +26,8 @@ from bitplan.analyzer.schema import (
 )
 from bitplan.strategies.assignment import STRATEGIES
 from bitplan.strategies.assignment.noise import build_noise, evaluate_noise, noise_shares
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 INPUT, OUTPUT = -1, -2
 BITS = {Format.INT8: 8, Format.INT16: 16, Format.FLOAT: 32}

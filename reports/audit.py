@@ -1,0 +1,126 @@
+"""An audit for people: a verdict, a table of the sources, and one page."""
+
+from __future__ import annotations
+
+from ..analyzer.schema import Audit
+from . import numbers
+from .cells import Cell, Column, Row, Span, Table, Verdict
+from .html import environment, page_frame
+
+_SHARE_TO_NAME = 0.3
+"""Above this share one source is the story; below it, naming one would mislead."""
+
+
+def audit_verdict(found: Audit) -> str:
+    """The answer in a few sentences."""
+    return _verdict(found).text
+
+
+def audit_table(found: Audit) -> Table:
+    """The sources of the file's error, worst first."""
+    columns = (
+        Column("Layer", "as the float network names it"),
+        Column("Op"),
+        Column("Source", "what of it is quantized"),
+        Column("Output error", "nmse at the network's output, this source alone in the float network", numeric=True),
+        Column("Share", "of the sum over all sources", numeric=True),
+        Column("Evidence"),
+    )
+    rows = tuple(
+        Row(
+            (
+                Cell(numbers.name(cause.layer), cause.layer, is_name=True),
+                Cell(cause.opcode, cause.opcode),
+                Cell(cause.name, cause.name),
+                Cell(numbers.significant(cause.nmse), cause.nmse),
+                Cell(numbers.percent(cause.share_of_error), cause.share_of_error),
+                Cell(cause.evidence, cause.evidence),
+            )
+        )
+        for cause in found.causes
+    )
+    matched = f"{found.matched_ops} of {found.total_ops} ops of the float network were found in the file."
+    lost = f" Not found: {', '.join(numbers.name(key) for key in found.unmatched)}." if found.unmatched else ""
+    sums = (
+        f"The sources sum to {numbers.significant(found.parts_nmse)}; the file itself has "
+        f"{numbers.significant(found.measured_nmse)} on the same {numbers.plural(found.samples, 'sample')}. What is "
+        "between the two is interaction of errors, bias rounding and kernels."
+    )
+    return Table("causes", "Where the error comes from, one source at a time", columns, rows, (matched + lost, sums))
+
+
+def files_table(found: Audit) -> Table:
+    """The two files side by side."""
+    columns = (Column("File"), Column("Size", numeric=True), Column("Accuracy", numeric=True), Column("Measured on"))
+    e = found.evaluation
+    n = f"{numbers.plural(e.error.samples, 'sample')}, {numbers.kernels(e.kernels)}"
+
+    def share(value: float | None) -> Cell:
+        return Cell("" if value is None else numbers.percent(value, 2), value)
+
+    rows = (
+        Row((Cell("float"), _size(found.float_bytes), share(e.float_accuracy), Cell(n)), role="float"),
+        Row((Cell("quantized"), _size(found.quantized_bytes), share(e.error.accuracy), Cell(n)), role="plan"),
+    )
+    types = ", ".join(f"{count} {name}" for name, count in sorted(found.tensor_types.items()))
+    ratio = numbers.ratio(found.float_bytes, found.quantized_bytes)
+    notes = (f"The quantized file is {ratio} than the float .tflite. Its tensors: {types}.",)
+    return Table("files", "The two files", columns, rows, notes)
+
+
+def render_audit(found: Audit, model_name: str) -> str:
+    """The audit's page, as one self-contained HTML file."""
+    return environment().get_template("audit.html").render(
+        **page_frame([]),
+        title=numbers.name(model_name) or "model",
+        verdict=_verdict(found),
+        tables=(files_table(found), audit_table(found)),
+    )  # fmt: skip
+
+
+def _size(size_bytes: int) -> Cell:
+    return Cell(numbers.megabytes(size_bytes), size_bytes)
+
+
+def _verdict(found: Audit) -> Verdict:
+    sentences = [_drop(found), _cause(found)]
+    if found.external_buffers:
+        sentences.append([Span("Its buffers lie behind the flatbuffer: TFLite Micro reads such a file as garbage.")])
+    drop = found.evaluation.drop_points
+    real = drop is not None and drop.low > 0
+    label = "A real drop" if real else "No drop that these samples can show" if drop else "Output error only"
+    return Verdict("fair" if real else "open" if drop is None else "good", label, tuple(map(tuple, sentences)))
+
+
+def _drop(found: Audit) -> list[Span]:
+    e, drop = found.evaluation, found.evaluation.drop_points
+    n = f" on {numbers.plural(e.error.samples, 'sample')} ({numbers.kernels(e.kernels)})"
+    if drop is None:
+        return [
+            Span("The quantized file has an output error (nmse) of "),
+            Span(numbers.significant(e.error.nmse), "figure"),
+            Span(f"{n}."),
+        ]
+    word = {"accuracy": "points of accuracy", "agreement": "% of the float model's answers"}.get(e.drop_of, "of metric")
+    p = "" if e.mcnemar_p is None else f"; exact McNemar test p = {numbers.probability(e.mcnemar_p)}"
+    said = "loses" if drop.low > 0 else "shows no significant loss:"
+    return [
+        Span(f"The quantized file {said} "),
+        Span(f"{numbers.interval(drop)} {word}", "figure"),
+        Span(f"{n}{p}."),
+    ]
+
+
+def _cause(found: Audit) -> list[Span]:
+    if not found.causes:
+        return [Span("No source of error could be found in the file.")]
+    worst = found.causes[0]
+    if worst.share_of_error < _SHARE_TO_NAME:
+        return [Span("The error is spread: no single source has more than "),
+                Span(numbers.percent(worst.share_of_error), "figure"), Span(" of it.")]  # fmt: skip
+    return [
+        Span(numbers.percent(worst.share_of_error), "figure"),
+        Span(f" of what its sources add up to enters at the {worst.name} of "),
+        Span(numbers.name(worst.layer), "name"),
+        Span("."),
+    ]

@@ -1,0 +1,403 @@
+"""The page as data: what it says of a run, and what it leaves unsaid."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+
+import pytest
+from bitplan.analyzer.schema import Format, Histogram, Interval, Range, Results
+from bitplan.reports import ranges
+from bitplan.reports.cells import Cell, Table, View
+from bitplan.reports.view import RANDOM_BANNER, build_view
+
+from .. import results_factory as factory
+
+GOLD = pathlib.Path(__file__).parent.parent / "gold" / "view_mobilenetv2.txt"
+
+
+@pytest.fixture(scope="module")
+def mobilenet() -> View:
+    return build_view(factory.mobilenet())
+
+
+def text(view: View) -> str:
+    return view.verdict.text
+
+
+def column(table: Table, label: str) -> list[Cell]:
+    position = [c.label for c in table.columns].index(label)
+    return [row.cells[position] for row in table.rows]
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+def test_the_answer_is_two_sentences_with_cause_size_and_loss(mobilenet):
+    assert len(mobilenet.verdict.sentences) == 2
+    assert text(mobilenet) == (
+        "int8 everywhere loses 3.4 ± 0.8 points; 85 % of its output error enters at the weights of"
+        " expanded_conv_depthwise (288 weights). The plan keeps 1 of 65 ops in float and the others in w8a8, fits in"
+        " 2.74 MB (3.26× smaller than the float .tflite of 8.93 MB; within the budget of 2.80 MB) and loses 0.6 ± 0.5"
+        " points, both on 5000 images (XNNPACK)."
+    )
+    assert mobilenet.verdict.tone == "fair"
+
+
+def test_an_interval_that_holds_0_is_no_measurable_loss():
+    view = build_view(factory.islands())
+    assert "shows no measurable loss (0.0 ± 0.4 points)" in text(view)
+    assert view.verdict.tone == "good"
+
+
+def test_a_gain_is_called_a_gain():
+    base = factory.mobilenet()
+    evaluations = tuple(
+        dataclasses.replace(e, drop_points=Interval(-0.9, -1.3, -0.5)) if e.name == "plan" else e
+        for e in base.verification.evaluations
+    )
+    view = build_view(with_evaluations(base, evaluations))
+    assert "scores 0.9 ± 0.4 points better than float" in text(view)
+
+
+def test_without_labels_agreement_with_float_stands_in_and_accuracy_is_not_mentioned():
+    view = build_view(factory.two_layers())
+    assert "answers unlike the float model 1.3 ± 0.7 % of the time" in text(view)
+    assert "points" not in text(view)
+    assert "Accuracy" not in [c.label for c in view.comparison.columns]
+    assert any("No labels were given" in note for note in view.comparison.notes)
+
+
+def test_no_classes_and_no_metric_leave_the_output_error():
+    view = build_view(factory.regression())
+    assert "has an output error (nmse) of 0.00410 (23.9 dB)" in text(view)
+    assert "±" not in text(view)
+    assert view.drops == ()
+
+
+def test_a_file_that_is_not_as_planned_is_said_first():
+    view = build_view(factory.mismatched())
+    assert text(view).startswith("The emitted file is NOT what was planned: 1 tensor has another type")
+    assert view.verdict.tone == "bad"
+    assert view.mismatches.rows[0].cells[2:] == (Cell("float32", "float32"), Cell("int8", "int8"))
+
+
+def test_figures_from_calibration_samples_are_said_to_be_such_first():
+    view = build_view(factory.unevaluated())
+    assert text(view).startswith("Nothing was measured on evaluation data: the figures stand on the 64 calibration")
+    assert view.verdict.tone == "open"
+
+
+def test_without_a_plan_nothing_is_said_of_a_file():
+    view = build_view(factory.analyzed())
+    assert text(view).endswith("No plan was made in this run, and no file emitted.")
+    assert view.comparison is None and view.strip is None and view.prediction is None
+    assert view.sensitivity is not None and view.ranges is not None
+
+
+def test_an_inspected_model_has_only_its_inventory():
+    view = build_view(factory.inspected())
+    assert text(view) == (
+        "The model has 65 ops, 2.20 M weights and 8.93 MB as a float .tflite; every op can be quantized."
+        " Nothing has been measured yet."
+    )
+    parts = (view.comparison, view.sensitivity, view.strip, view.ranges, view.prediction, view.run.measured)
+    assert parts == (None,) * 6
+    assert [c.label for c in view.layers.columns] == ["Layer", "#", "Op", "Kind", "Weights", "MACs", "Output"]
+
+
+def test_figures_on_different_samples_each_name_their_own():
+    base = factory.mobilenet()
+    evaluations = tuple(
+        dataclasses.replace(e, error=dataclasses.replace(e.error, samples=700)) if e.name == "int8 everywhere" else e
+        for e in base.verification.evaluations
+    )
+    said = text(build_view(with_evaluations(base, evaluations)))
+    assert "on 700 images (XNNPACK)" in said and "on 5000 images (XNNPACK)" in said and "both" not in said
+
+
+def test_error_without_a_dominant_source_names_no_culprit():
+    base = factory.mobilenet()
+    flat = tuple(
+        dataclasses.replace(m, error=dataclasses.replace(m.error, nmse=0.001)) for m in base.sensitivity.measurements
+    )
+    view = build_view(dataclasses.replace(base, sensitivity=dataclasses.replace(base.sensitivity, measurements=flat)))
+    assert "the error has no single cause" in text(view)
+
+
+def test_a_file_over_its_budget_is_said_to_be():
+    base = factory.mobilenet()
+    view = build_view(dataclasses.replace(base, plan=dataclasses.replace(base.plan, budget_bytes=2_735_247)))
+    assert view.verdict.tone == "bad"
+    # 2.74 MB is both sizes rounded: the digits that decide are shown.
+    assert "2\u202f735\u202f248 bytes" in text(view) and "OVER the budget of 2\u202f735\u202f247 bytes" in text(view)
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "islands", "two_layers", "mismatched", "unevaluated", "hostile"])
+def test_no_interval_without_its_number_of_samples_and_kernels(name):
+    said = text(build_view(getattr(factory, name)()))
+    assert said.count("±") <= 2
+    assert ("both on " in said and "(XNNPACK)" in said) or said.count("(XNNPACK)") == said.count("±")
+
+
+def with_evaluations(base: Results, evaluations) -> Results:
+    return dataclasses.replace(base, verification=dataclasses.replace(base.verification, evaluations=evaluations))
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_random_calibration_data_puts_a_banner_on_the_page(mobilenet):
+    assert build_view(factory.unevaluated()).banner == RANDOM_BANNER
+    assert mobilenet.banner == ""
+
+
+def test_rows_on_a_subset_come_last_with_the_float_figure_on_the_same_samples(mobilenet):
+    names = [row.cells[0] for row in mobilenet.comparison.rows]
+    assert [row.role for row in mobilenet.comparison.rows] == ["float", "", "plan", "aside", "aside", "aside"]
+    assert names[4] == Cell("w8a16 everywhere", "w8a16 everywhere", detail=names[4].detail)
+    assert names[4].detail == "subset of 500 images; float on the same: 87.40 %"
+
+
+def test_every_row_names_its_samples_and_kernels(mobilenet):
+    said = {cell.text for cell in column(mobilenet.comparison, "Measured on")}
+    assert said == {"5000 images, XNNPACK", "500 images, reference kernels"}
+
+
+def test_a_metric_is_not_called_accuracy():
+    base = factory.mobilenet()
+    evaluations = tuple(
+        dataclasses.replace(
+            e, drop_of="metric", mcnemar_p=None, float_accuracy=31.2,
+            error=dataclasses.replace(e.error, accuracy=None, agreement=None, metric=30.5),
+        )
+        for e in base.verification.evaluations
+    )  # fmt: skip
+    view = build_view(with_evaluations(base, evaluations))
+    labels = [c.label for c in view.comparison.columns]
+    assert (
+        "Metric" in labels and "Drop of the metric" in labels and "Accuracy" not in labels and "McNemar p" not in labels
+    )
+    assert "loses 3.4 ± 0.8 of the metric" in text(view)
+    assert view.comparison.rows[4].cells[0].detail.endswith("float on the same: 31.2")
+
+
+def test_predicted_stands_beside_measured(mobilenet):
+    size, error = mobilenet.prediction.rows
+    assert [c.text for c in size.cells] == [
+        "File size",
+        "2\u202f735\u202f180 bytes",
+        "2\u202f735\u202f248 bytes",
+        "+68 bytes (<0.01 %)",
+    ]
+    assert error.cells[3].text == "1.03 times the prediction"
+
+
+def test_a_plan_without_predictions_is_not_compared_with_them():
+    base = factory.mobilenet()
+    bare = dataclasses.replace(base.verification, predicted_bytes=0, predicted_nmse=0.0)
+    assert build_view(dataclasses.replace(base, verification=bare)).prediction is None
+
+
+def test_the_ranking_puts_the_worst_layer_first_and_the_input_among_the_layers(mobilenet):
+    ranking = mobilenet.sensitivity.rankings[0]
+    order = list(dict.fromkeys(bar.label for bar in ranking.bars))
+    assert ranking.scheme == "w8a8" and order[:3] == ["expanded_conv_depthwise", "Conv1", "model input"]
+    assert (ranking.shown, ranking.total) == (25, 66)
+    worst = ranking.bars[0]
+    assert worst.part == "weights" and worst.value == pytest.approx(1.27 / 20.2)
+    assert worst.low == pytest.approx(worst.value * (1 - 1.96 * 0.07)) and worst.anchor == "op-1"
+
+
+def test_every_measured_scheme_can_be_chosen(mobilenet):
+    assert [r.scheme for r in mobilenet.sensitivity.rankings] == ["w8a8", "w4a8", "w4a16", "w8a16", "w16a8", "w16a16"]
+
+
+def test_kinds_add_up_to_the_sum_of_all_sources(mobilenet):
+    shares = [cell.value for cell in column(mobilenet.kinds, "Share")]
+    assert math.fsum(shares) == pytest.approx(1.0)
+    sources = factory.mobilenet().sensitivity.measurements
+    expected = math.fsum(m.error.nmse for m in sources if m.source.variant in ("w8", "a8"))
+    assert math.fsum(bar.value for bar in mobilenet.sensitivity.kinds) == pytest.approx(expected)
+
+
+def test_edges_of_mixed_networks_do_not_count_in_a_ranking():
+    base = factory.mobilenet()
+    measurement = base.sensitivity.measurements[5]
+    source = dataclasses.replace(measurement.source, part="edge", variant="a8", consumer=9)
+    huge = dataclasses.replace(measurement, source=source, error=dataclasses.replace(measurement.error, nmse=9.0))
+    table = dataclasses.replace(base.sensitivity, measurements=(*base.sensitivity.measurements, huge))
+    assert (
+        build_view(dataclasses.replace(base, sensitivity=table)).sensitivity.rankings
+        == build_view(base).sensitivity.rankings
+    )
+
+
+def test_the_two_directions_and_where_they_differ_are_told(mobilenet):
+    part = mobilenet.sensitivity
+    assert part.directions.rows[0].cells[0].text == "expanded_conv_depthwise"
+    assert part.directions_note.startswith("The two orders differ among the first 5: ")
+    assert "expanded_conv_depthwise" not in part.directions_note
+
+
+def test_estimated_figures_are_marked():
+    base = factory.mobilenet()
+    linear = tuple(dataclasses.replace(m, method="linear") for m in base.sensitivity.measurements)
+    view = build_view(dataclasses.replace(base, sensitivity=dataclasses.replace(base.sensitivity, measurements=linear)))
+    assert column(view.layers, "Weights error")[0].text.startswith("≈ ")
+    assert any("estimated to first order" in finding for finding in view.sensitivity.findings)
+
+
+def test_the_strip_marks_each_format_change(mobilenet):
+    cells = mobilenet.strip.cells
+    assert len(cells) == 65 and [c.scheme for c in cells].count("float") == 1
+    # Input -> int8 -> float -> int8 -> float output: four changes.
+    assert [i for i, c in enumerate(cells) if c.border] == [0, 1, 2]
+    assert (cells[0].border, cells[1].border, cells[2].border) == (
+        "reads float as int8",
+        "reads int8 as float",
+        "reads float as int8",
+    )
+    assert mobilenet.strip.exit_border == "int8 to float"
+    assert "4 format changes" in mobilenet.strip.summary
+
+
+def test_a_uniform_strip_with_matching_io_has_no_border():
+    base = factory.mobilenet()
+    plan = factory.plan(base.graph, {}, 1, 0.0)
+    view = build_view(dataclasses.replace(base, plan=dataclasses.replace(plan, io=Format.INT8)))
+    assert not any(cell.border for cell in view.strip.cells) and view.strip.exit_border == ""
+
+
+def test_ops_that_cannot_be_quantized_are_listed_with_the_reason():
+    refused = build_view(factory.two_layers()).refused
+    assert [cell.text for cell in refused.rows[0].cells] == [
+        "prelu", "2", "PRELU", "litert-quantizer has no PRELU: it stays in float",
+    ]  # fmt: skip
+
+
+def test_ops_that_share_a_name_stay_apart():
+    base = factory.mobilenet()
+    ops = tuple(dataclasses.replace(op, layer="same") for op in base.graph.ops)
+    view = build_view(dataclasses.replace(base, graph=dataclasses.replace(base.graph, ops=ops)))
+    assert len({row.cells[0].text for row in view.layers.rows}) == 65
+
+
+def test_hostile_names_are_short_and_visible():
+    view = build_view(factory.hostile())
+    names = [row.cells[0].text for row in view.layers.rows]
+    assert "</script><b>\"'" in names
+    assert max(map(len, names)) < 110
+    assert not any(character in name for name in names for character in "\u202e\u202c\x00\n\t")
+
+
+# --- ranges ----------------------------------------------------------------------------------------------------------
+
+
+def uniform(low: float, high: float, bins: int) -> Range:
+    width = (high - low) / bins
+    return Range(0, low, high, Histogram(round(low / width), width, (10,) * bins), 0.0, 1.0)
+
+
+def test_a_uniform_histogram_uses_998_permille_of_its_range():
+    low, high = ranges.inner_range(uniform(-4.0, 4.0, 64))
+    assert (low, high) == (pytest.approx(-4 + 0.008), pytest.approx(4 - 0.008))
+
+
+def test_quantiles_agree_with_counting():
+    counts = (5, 0, 0, 90, 5)
+    histogram = Histogram(-1, 0.5, counts)
+    assert ranges.quantile(histogram, 0.05) == pytest.approx(0.0)
+    assert ranges.quantile(histogram, 0.5) == pytest.approx(1.0 + 0.5 * 45 / 90)
+    assert ranges.quantile(histogram, 1.0) == pytest.approx(2.0)
+
+
+def test_the_share_at_the_ceiling_counts_the_bin_that_starts_there():
+    histogram = Histogram(0, 2.0, (50, 25, 20, 5))
+    assert ranges.share_from(histogram, 6.0) == 0.05
+    assert ranges.share_from(Histogram(0, 4.0, (50, 50)), 6.0) is None
+    assert ranges.share_from(Histogram(0, 1.0, (3, 1)), 6.0) == 0.0
+
+
+def test_a_constant_tensor_has_no_used_range():
+    base = factory.two_layers()
+    seen = Range(0, 1.5, 1.5, Histogram(3, 0.5, (7,)), 1.5, 0.0)
+    calibration = dataclasses.replace(base.calibration, ranges={0: seen})
+    view = build_view(dataclasses.replace(base, calibration=calibration))
+    assert view.ranges.table.rows[0].cells[3].text == "constant"
+
+
+def test_only_fused_relu6_has_a_share_at_6(mobilenet):
+    at6 = dict(
+        zip(
+            (row.cells[0].text for row in mobilenet.ranges.table.rows),
+            column(mobilenet.ranges.table, "At 6"),
+            strict=True,
+        )
+    )
+    assert at6["expanded_conv_project"].value is None and at6["Conv1"].value > 0
+
+
+# --- the whole -------------------------------------------------------------------------------------------------------
+
+
+def test_the_view_is_a_pure_function_of_the_results():
+    assert build_view(factory.mobilenet()) == build_view(factory.mobilenet())
+
+
+def test_every_row_has_a_cell_for_every_column(mobilenet):
+    for view in (mobilenet, build_view(factory.two_layers()), build_view(factory.unevaluated())):
+        part = view.sensitivity
+        tables = (
+            view.comparison,
+            view.prediction,
+            view.layers,
+            view.kinds,
+            view.refused,
+            part.by_scheme,
+            part.directions,
+        )
+        for table in (*tables, view.ranges.table):
+            if table is not None:
+                assert {len(row.cells) for row in table.rows} == {len(table.columns)}, table.id
+
+
+def test_the_view_matches_the_gold_file(mobilenet, tmp_path):
+    actual = tmp_path / GOLD.name
+    actual.write_text(as_text(mobilenet), encoding="utf-8")
+    assert GOLD.is_file(), f"look at {actual}, then copy it to {GOLD}"
+    assert actual.read_text(encoding="utf-8") == GOLD.read_text(encoding="utf-8"), (
+        f"look at the difference; if it is meant: cp {actual} {GOLD}"
+    )
+
+
+def as_text(view: View) -> str:
+    """The view as lines that a person can compare."""
+    lines = [
+        view.title,
+        view.subtitle,
+        view.verdict.label,
+        *("".join(s.text for s in sentence) for sentence in view.verdict.sentences),
+    ]
+    part = view.sensitivity
+    tables = (
+        view.comparison,
+        view.prediction,
+        part.by_scheme,
+        part.directions,
+        view.kinds,
+        view.layers,
+        view.ranges.table,
+    )
+    for table in tables:
+        lines += ["", f"== {table.caption}", " | ".join(c.label for c in table.columns)]
+        for row in table.rows:
+            cells = (f"{c.text} [{c.detail}]" if c.detail else c.text for c in row.cells)
+            lines.append(" | ".join(cells) + (f"   <{row.role}>" if row.role else ""))
+        lines += [f"   {note}" for note in table.notes]
+    lines += ["", "== findings", *part.findings, part.local_note, part.directions_note]
+    lines += ["", "== strip", view.strip.summary, *(f"{c.mark} {c.height} {c.note}" for c in view.strip.cells)]
+    for facts in view.run.facts:
+        lines += ["", f"== {facts.title}", *(f"{key}: {value}" for key, value in facts.items)]
+    return "\n".join(lines) + "\n"
