@@ -204,7 +204,8 @@ def run(
 ) -> Run:
     """The whole way: analyze, plan, convert, verify, and report where there is a folder."""
     analyzed = analyze(model, calibration, left_float=left_float, **options)
-    result = analyzed.plan(size_budget, allow=allow, io=io, strategy=strategy).convert().verify()
+    planned = analyzed.plan(size_budget, allow=allow, io=io, strategy=strategy)
+    result = planned.convert().verify()
     return result.report() if result.folder else result
 
 

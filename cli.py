@@ -75,7 +75,10 @@ MetricName = Annotated[
     str, typer.Option("--metric", metavar="MODULE:FUNCTION", help="metric(output, reference, label), higher is better.")
 ]
 Budget = Annotated[
-    str | None, typer.Option("--size-budget", metavar="SIZE", help="2.75MB, 310KiB, or 3.2x smaller than float.")
+    str | None,
+    typer.Option(
+        "--size-budget", metavar="SIZE", help="2.75MB, 310KiB, 3.2x smaller than float, or none. Unless given: int8 + 3 %."
+    ),
 ]
 Allow = Annotated[
     str, typer.Option(metavar="SCHEMES", help="Comma-separated: w4a8, w4a16, w8a8, w8a16, w16a8, w16a16, float.")

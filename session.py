@@ -171,17 +171,17 @@ class Run:
         """Chooses a scheme for every op, least predicted error within the budget.
 
         Args:
-          size_budget: Bytes of the file: `2.75MB`, `310KiB`, `3.2x` (of the float file) or a number; None for no limit.
+          size_budget: Bytes of the file: `2.75MB`, `310KiB`, `3.2x` (of the float file), a number, or `none` for no
+            limit. None allows 3 % more than int8 everywhere has (no limit where int8 is not allowed).
           allow: Names of schemes.
           io: Format of the model's inputs and outputs: `float`, `int8` or `int16`.
           strategy: `milp`, `greedy`, `threshold` or `uniform`.
         """
-        from .strategies.assignment.budget import parse_size
         from .strategies.loop import plan_to_budget
 
         if self.sensitivity is None or self.calibration is None:
             raise RunFolderError("the model has not been analyzed", "run `bitplan analyze` first")
-        budget = None if size_budget is None else parse_size(str(size_budget), self.graph.file_bytes)
+        budget = self._budget(size_budget, allow, Format(io))
         key = content_key("plan", self._digest(), budget or 0, tuple(allow), io, strategy)
         self.reporter("Choosing a precision for every layer")(0, 1)
         with self._timed("plan_s") as measured:
@@ -331,7 +331,7 @@ class Run:
             sensitivity=self.sensitivity,
             plan=self.plan_,
             verification=self.verification,
-            notes=self.inputs.notes,
+            notes=(*self.inputs.notes, *self._plan_notes()),
         )
 
     # --- what the stages share ---------------------------------------------------------------------------------------
@@ -352,6 +352,31 @@ class Run:
         run = replace(self, calibration=calibration, measured=measured())
         run._save("calibration", calibration, key)
         return run, calibration, key
+
+    def _plan_notes(self) -> tuple[str, ...]:
+        if self.plan_ is None:
+            return ()
+        slow = sum(
+            1
+            for op, scheme in zip(self.graph.ops, self.plan_.schemes, strict=True)
+            if scheme.format is Format.INT16 and op.macs
+        )
+        if not slow:
+            return ()
+        return (
+            f"{slow} layers run with int16 activations. On a CPU, LiteRT has only reference kernels for them, tens of "
+            "times slower than int8; where the model runs on a CPU, plan with --allow w4a8,w8a8,w16a8,float.",
+        )
+
+    def _budget(self, size_budget: str | int | None, allow: Sequence[str], io: Format) -> int | None:
+        from .strategies.assignment.budget import parse_size
+        from .strategies.loop import default_budget
+
+        if size_budget is None:
+            return default_budget(self.flatbuffer, self.graph, io) if "w8a8" in allow else None
+        if str(size_budget).strip().lower() == "none":
+            return None
+        return parse_size(str(size_budget), self.graph.file_bytes)
 
     def _calibration_samples(self) -> Samples:
         declaration = self.inputs.options.calibration

@@ -33,8 +33,8 @@ def judge(
 ) -> Verification:
     """Measures the float model, the uniform baselines and the emitted file on the same samples.
 
-    16-bit kernels are some fifty times slower on a CPU, so w8a16 everywhere gets a subset, and the float model, int8 and
-    the plan are judged on the same subset beside it. The plan runs with the reference kernels on a subset too.
+    16-bit kernels are some fifty times slower on a CPU, so w8a16 everywhere gets a subset; the others are judged on the
+    same subset beside it. The plan runs with the reference kernels on a subset too.
 
     Args:
       data: The float flatbuffer.

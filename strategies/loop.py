@@ -9,7 +9,11 @@ from ..analyzer.conversion.costs import build_costs
 from ..analyzer.errors import ImpossibleBudget
 from ..analyzer.schema import Calibration, Format, Graph, Plan, SensitivityTable
 from .assignment import STRATEGIES
+from .assignment.choices import uniform_schemes
 from .assignment.noise import build_noise
+
+DEFAULT_EXTRA = 0.03
+"""What a plan may cost beyond int8 everywhere where no budget is given, as a share of it."""
 
 _ROUNDS = 6
 _TOLERATED_BYTES = 512
@@ -61,3 +65,11 @@ def plan_to_budget(
         f"no plan was found whose file fits {budget_bytes} bytes; the smallest that came out has {smallest}",
         f"give a budget of at least {smallest} bytes, or allow more schemes",
     )
+
+
+def default_budget(data: bytes, graph: Graph, io: Format) -> int:
+    """Bytes of int8 everywhere and a little more: what a plan may have where nobody has said.
+
+    Without any limit the least error is always that of the float file, which nobody wants.
+    """
+    return int(build_costs(graph, data).total(uniform_schemes(graph, "w8a8"), io) * (1 + DEFAULT_EXTRA))

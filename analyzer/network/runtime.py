@@ -174,7 +174,7 @@ def _to_port(values: np.ndarray, port: Port) -> np.ndarray:
         return values.astype(port.dtype, copy=False)
     limits = np.iinfo(port.dtype)
     steps = np.rint(values / np.float32(port.scale)) + port.zero_point
-    return np.clip(steps, limits.min, limits.max).astype(port.dtype)
+    return np.asarray(np.clip(steps, limits.min, limits.max), port.dtype)
 
 
 def _from_port(values: np.ndarray, port: Port) -> np.ndarray:

@@ -31,6 +31,8 @@ _NOTHING = 1e-12
 """Share of the whole noise below which a term counts as none: sums in float64 are no more exact."""
 
 _RESCALE = 10
+"""How many times better than the known plan a plan must be for the objective to be scaled anew."""
+
 _ROUNDS = 6
 
 
@@ -69,9 +71,7 @@ def assign(
         raise impossible(budget_bytes, smallest_bytes, allowed)
     search = _Search(graph, noise, costs, choices, budget_bytes, io)
     search.offer(smallest)
-    widest = [options[-1] for options in choices]
-    if budget_bytes is None or costs.total(widest, io) <= budget_bytes:
-        search.offer(widest)
+    search.offer([options[-1] for options in choices])
     bound, status = _prove(program, search)
     gap = max(0.0, search.noise - bound) / search.noise if search.noise > 0 else 0.0
     if gap > GAP_LIMIT:
@@ -86,7 +86,7 @@ def assign(
 
 
 class _Search:
-    """The best plan so far. Each plan that is offered is improved by single steps first."""
+    """The best plan so far. Each plan that is offered and fits the budget is improved by single steps first."""
 
     def __init__(
         self, graph: Graph, noise: Noise, costs: Costs, choices: Choices, budget_bytes: int | None, io: Format
@@ -98,6 +98,8 @@ class _Search:
 
     def offer(self, schemes: Sequence[Scheme]) -> None:
         ledger = Ledger(self._graph, self._noise_terms, self.costs, self.choices, schemes, self.io)
+        if self.budget_bytes is not None and ledger.bytes > self.budget_bytes:
+            return
         climb(ledger, self.choices, self.budget_bytes)
         found = evaluate_noise(self._graph, self._noise_terms, ledger.schemes, self.io)
         size = self.costs.total(ledger.schemes, self.io)

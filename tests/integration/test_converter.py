@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bitplan.analyzer.conversion import converter
-from bitplan.analyzer.conversion.emission import emit, quantize
+from bitplan.analyzer.conversion.emission import emit
 from bitplan.analyzer.conversion.mending import mend
 from bitplan.analyzer.conversion.recipe import targets
 from bitplan.analyzer.conversion.type_check import check_types
@@ -63,6 +63,15 @@ def convert(calibrated):
         return conversion
 
     return run
+
+
+def quantizer_alone(conversion, recipe=None):
+    """What litert-quantizer's public interface makes of the same arguments."""
+    from litert_quantizer import quantizer
+
+    statistics = {n: {"min": np.array(lo), "max": np.array(hi)} for n, (lo, hi) in conversion.ranges.items()}
+    work = quantizer.Quantizer(conversion.prepared, recipe or list(conversion.recipe))
+    return bytes(work.quantize(statistics, enable_progress_report=False).quantized_model)
 
 
 def inputs(count=6, shape=(1, 8, 8, 3)):
@@ -298,21 +307,21 @@ def test_concatenation_requantizes_an_input_that_has_another_reader(network, con
     assert sqnr_db([[r[0]] for r in reference], [[f[0]] for f in found]) > 30
 
 
-def test_int16_sums_whose_scales_are_powers_of_two_run(network, convert, interpret, sqnr_db):
-    """LOGISTIC and TANH write int16 at 1/32768; ADD's old kernel for such scales refuses two of them for a wider sum."""
+def test_int16_sums_whose_scales_are_powers_of_two_run(network, calibrated, interpret, sqnr_db):
+    """LOGISTIC writes int16 at 1/32768; ADD's old kernel for such scales refuses two of them for a wider sum."""
     net = network()
     x = net.input("x", (1, 8))
     y = net.op("LOGISTIC", [x], [net.tensor("y", (1, 8))])
-    one = net.constant("one", np.full((1, 8), 32767 / 16384, np.float32))
-    z = net.op("ADD", [y, one], [net.tensor("z", (1, 8))], fusedActivationFunction=3)
-    s = net.op("SUB", [y, one], [net.tensor("s", (1, 8))])
-    data = net.build([z, s])
-    samples = [[np.full((1, 8), 40, np.float32)], [np.full((1, 8), -40, np.float32)], *inputs(3, (1, 8))]
-    for schemes in (["w8a16"] * 3, ["float", "w8a16", "w8a16"]):
-        model = convert(data, samples, schemes).model
-        assert sqnr_db(interpret(data, samples), interpret(model, samples)) > 60
-        for op in fb.read(model).subgraphs[0].operators:
-            assert not getattr(op.builtinOptions, "potScaleInt16", False)
+    z = net.op("ADD", [y, y], [net.tensor("z", (1, 8))])
+    data, samples = net.build([z]), inputs(4, (1, 8))
+    graph, calibration = calibrated(data, samples)
+    wide = replace(calibration.ranges[z], minimum=0.0, maximum=32767 / 16384)
+    calibration = replace(calibration, ranges={**calibration.ranges, z: wide})
+    plan = Plan.bare(graph, ["w8a16"] * 2)
+    conversion = converter.convert(data, graph, calibration, plan, {})
+    assert sqnr_db(interpret(data, samples), interpret(conversion.model, samples)) > 60
+    with pytest.raises(RuntimeError, match="input1_shift"):
+        interpret(quantizer_alone(conversion), samples)
 
 
 def test_a_constant_batch_matmul_operand_has_one_scale(network, convert, interpret, sqnr_db):
@@ -379,15 +388,12 @@ def test_ops_that_the_quantizer_cannot_tell_apart_are_refused(network, calibrate
 
 
 def test_a_saved_recipe_makes_the_same_file_with_the_quantizer_alone(network, convert, tmp_path):
-    from litert_quantizer import quantizer
-
     net, output = conv_net(network)
     conversion = convert(net.build([output]), inputs(), ["w16a8", "float", "w8a8"], Format.INT8)
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(conversion.recipe))
-    statistics = {n: {"min": np.array(lo), "max": np.array(hi)} for n, (lo, hi) in conversion.ranges.items()}
-    alone = quantizer.Quantizer(conversion.prepared, str(path)).quantize(statistics, enable_progress_report=False)
-    assert mend(bytes(alone.quantized_model), fb.read(conversion.prepared), Format.INT8) == conversion.model
+    alone = quantizer_alone(conversion, str(path))
+    assert mend(alone, fb.read(conversion.prepared), Format.INT8) == conversion.model
 
 
 def test_six_hundred_ops_convert_in_seconds(network, convert):
@@ -438,7 +444,7 @@ def test_buffers_lie_inside_the_file_though_the_quantizer_puts_them_behind(netwo
     from ai_edge_litert import schema_py_generated as schema
 
     conversion = convert(big_net(network), inputs(4, (1, 600)), ["w8a8", "w8a8"])
-    raw = quantize(conversion.prepared, conversion.recipe, conversion.ranges, {})
+    raw = quantizer_alone(conversion)
 
     def outside(data):
         model = schema.Model.GetRootAs(data)

@@ -229,7 +229,7 @@ def names_of(plan) -> tuple[str, ...]:
     return tuple(a.scheme for a in plan.assignments)
 
 
-SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SLOW

@@ -1,0 +1,273 @@
+"""The page in a real browser with the network off: charts drawn, tables sorted, names harmless."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+from bitplan.reports.html import render
+
+from .. import results_factory as factory
+
+CHROMIUM = pathlib.Path("/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    if not CHROMIUM.exists():
+        reason = f"{CHROMIUM} is absent: install Debian's package `chromium`"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> pathlib.Path:
+    made = tmp_path_factory.mktemp("pages")
+    for name in ("mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile"):
+        (made / f"{name}.html").write_text(render(getattr(factory, name)()), encoding="utf-8")
+    return made
+
+
+class Visit:
+    """A page opened offline, with everything it asked for and complained about."""
+
+    def __init__(self, browser, path: pathlib.Path, **context) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+        self.context.set_offline(True)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.url = path.as_uri()
+        self.page.goto(self.url)
+
+    def drawn(self) -> None:
+        """Waits until every chart is there."""
+        self.page.wait_for_function(
+            "() => [...document.querySelectorAll('[data-chart]')].every((p) => p.dataset.drawn && p.querySelector('svg'))"
+        )
+
+    def close(self) -> None:
+        """Closes it; it must have asked for nothing and complained of nothing."""
+        self.context.close()
+        assert [url for url in self.requests if url != self.url and not url.startswith("data:")] == []
+        assert self.complaints == []
+
+    def column(self, table: str, position: int) -> list[str]:
+        """Texts of one column's visible cells."""
+        return self.page.eval_on_selector_all(
+            f"#table-{table} tbody tr:not([hidden])", f"rows => rows.map(r => r.cells[{position}].innerText.trim())"
+        )
+
+
+@pytest.fixture
+def visit(browser, folder) -> Iterator[object]:
+    opened: list[Visit] = []
+
+    def start(name: str, **context) -> Visit:
+        opened.append(Visit(browser, folder / f"{name}.html", **context))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile"])
+def test_every_chart_is_drawn_offline_without_a_request_or_a_complaint(visit, name):
+    opened = visit(name)
+    opened.drawn()
+    charts = opened.page.locator("[data-chart] svg")
+    assert charts.count() == opened.page.locator("[data-chart]").count()
+    for index in range(charts.count()):
+        box = charts.nth(index).bounding_box()
+        assert box["width"] > 200 and box["height"] > 50
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_follows_the_readers_colour_scheme(visit, scheme):
+    opened = visit("mobilenet", color_scheme=scheme)
+    background = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_text_in_charts_can_be_read_on_a_dark_page(visit):
+    opened = visit("mobilenet", color_scheme="dark")
+    opened.drawn()
+    fill = "getComputedStyle(document.querySelector('.plot svg text')).fill"
+    assert opened.page.evaluate(fill) == opened.page.evaluate("getComputedStyle(document.body).color")
+
+
+def test_a_phone_needs_no_sideways_scrolling(visit):
+    opened = visit("islands", viewport={"width": 390, "height": 844})
+    opened.drawn()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_click_sorts_and_a_second_one_turns_the_order(visit):
+    opened = visit("mobilenet")
+    before = opened.column("layers", 0)
+    head = opened.page.locator("#table-layers thead th", has_text="Weights error")
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert opened.column("layers", 0)[:2] == ["expanded_conv_depthwise", "Conv1"]
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    shown = opened.column("layers", 9)
+    numbers = [float(text.replace("−", "-")) for text in shown if text]
+    assert numbers == sorted(numbers)
+    # What was not measured stays last in both directions.
+    assert shown[len(numbers) :] == [""] * (len(shown) - len(numbers)) and len(numbers) == 53
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") is None
+    assert opened.column("layers", 0) == before
+
+
+def test_the_keyboard_sorts_too(visit):
+    opened = visit("mobilenet")
+    opened.page.locator("#table-kinds thead button", has_text="Ops").focus()
+    opened.page.keyboard.press("Enter")
+    assert opened.column("kinds", 0)[0] == "pointwise"
+    opened.page.keyboard.press("Space")
+    assert opened.column("kinds", 1)[0] == "1"
+
+
+def test_the_filter_shows_the_rows_that_hold_every_word(visit):
+    opened = visit("mobilenet")
+    opened.page.fill("#filter-layers", "DEPTHWISE block_1")
+    names = opened.column("layers", 0)
+    assert names[0] == "block_1_depthwise" and all("depthwise" in name for name in names)
+    # block_1 and block_10 to block_16
+    assert len(names) == 8
+    assert opened.page.locator("output[for=filter-layers]").inner_text() == "8 of 65"
+
+
+def test_a_link_to_a_filtered_row_shows_it(visit):
+    opened = visit("mobilenet")
+    opened.page.fill("#filter-layers", "softmax")
+    opened.page.locator(".strip a").nth(1).click()
+    assert opened.page.locator("#op-1").is_visible()
+    assert opened.page.input_value("#filter-layers") == ""
+
+
+def test_another_scheme_and_another_scale_redraw_the_ranking(visit):
+    opened = visit("mobilenet")
+    opened.drawn()
+    plot = opened.page.locator("[data-chart=ranking]")
+    assert plot.get_attribute("data-drawn") == "w8a8|log"
+    scheme, scale = (opened.page.locator("[data-choice=ranking]").nth(i) for i in (0, 1))
+    scheme.select_option("w4a8")
+    opened.page.wait_for_selector("[data-drawn='w4a8|log'] svg")
+    assert "Conv1" in plot.locator("svg text").all_text_contents()
+    scale.select_option("linear")
+    opened.page.wait_for_selector("[data-drawn='w4a8|linear'] svg")
+
+
+def test_the_strip_tells_what_a_cell_is_to_pointer_and_keyboard(visit):
+    opened = visit("islands")
+    opened.page.locator(".strip a").nth(1).hover()
+    said = opened.page.locator(".strip-detail").inner_text()
+    assert said.startswith("1. expanded_conv_depthwise · DEPTHWISE_CONV_2D · w16a16 (16/16) · 832 bytes")
+    opened.page.mouse.move(0, 0)
+    opened.page.locator(".strip a").nth(4).focus()
+    opened.page.keyboard.press("Tab")
+    assert opened.page.locator(".strip-detail").inner_text().startswith("5. block_1_project")
+
+
+def test_hostile_names_are_shown_as_text_in_page_and_charts(visit):
+    opened = visit("hostile")
+    opened.drawn()
+    assert opened.page.locator("#table-layers tbody th").nth(1).inner_text() == "</script><b>\"'"
+    assert "</script><b>\"'" in opened.page.locator("[data-chart=ranking] svg text").all_text_contents()
+    assert opened.page.locator("img").count() == 0
+    # The tooltip is the one place where Vega writes HTML.
+    opened.page.locator("[data-chart=ranking] svg .mark-symbol path").first.hover()
+    tooltip = opened.page.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    assert "</script><b>\"'" in tooltip.inner_text() and tooltip.locator("b").count() == 0
+
+
+def test_without_javascript_the_tables_and_the_strip_are_there(visit):
+    opened = visit("mobilenet", java_script_enabled=False)
+    page = opened.page
+    assert page.locator("#table-layers tbody tr").count() == 65
+    assert page.locator(".strip a").count() == 65
+    assert page.locator(".plot .fallback").first.is_visible()
+    assert not page.locator("#filter-layers").is_visible()
+    page.locator("details summary").first.click()
+    assert page.locator("#table-by-scheme").is_visible()
+
+
+def test_random_data_is_written_across_screen_and_print(visit):
+    opened = visit("unevaluated")
+    opened.drawn()
+    assert opened.page.locator(".banner").is_visible() and not opened.page.locator(".watermark").is_visible()
+    opened.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert opened.page.locator(".banner").bounding_box()["y"] == 0
+    opened.page.emulate_media(media="print")
+    assert opened.page.locator(".banner").is_visible() and opened.page.locator(".watermark").is_visible()
+
+
+def test_print_shows_whole_tables_and_no_controls(visit):
+    opened = visit("mobilenet", color_scheme="dark")
+    opened.drawn()
+    opened.page.emulate_media(media="print")
+    assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not opened.page.locator(".filter").first.is_visible()
+    assert opened.page.evaluate("getComputedStyle(document.querySelector('.tall')).maxHeight") == "none"
+    assert opened.page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_a_thousand_ops_open_in_time(browser, tmp_path):
+    base = factory.mobilenet()
+    graph, table = base.graph, base.sensitivity
+    copies = 16
+    size = len(graph.tensors)
+    tensors, ops, measurements, ranges = [], [], [], {}
+    for copy in range(copies):
+        tensors += [dataclasses.replace(t, index=t.index + copy * size) for t in graph.tensors]
+        shift = copy * len(graph.ops)
+        for op in graph.ops:
+            moved = {k: tuple(t + copy * size for t in getattr(op, k)) for k in ("inputs", "outputs", "constants")}
+            weights = None if op.weights is None else op.weights + copy * size
+            key, layer = f"{op.index + shift}:{op.opcode}", f"{op.layer}_{copy}"
+            ops.append(dataclasses.replace(op, index=op.index + shift, key=key, layer=layer, weights=weights, **moved))
+        for m in table.measurements:
+            source = dataclasses.replace(
+                m.source, tensor=m.source.tensor + copy * size, op=None if m.source.op is None else m.source.op + shift
+            )
+            measurements.append(dataclasses.replace(m, source=source))
+        ranges |= {t + copy * size: r for t, r in base.calibration.ranges.items()}
+    many = dataclasses.replace(graph, tensors=tuple(tensors), ops=tuple(ops))
+    results = dataclasses.replace(
+        base,
+        graph=many,
+        calibration=dataclasses.replace(base.calibration, ranges=ranges),
+        sensitivity=dataclasses.replace(table, measurements=tuple(measurements), left_float=()),
+        plan=factory.plan(many, {}, 1, 0.0),
+    )
+    path = tmp_path / "large.html"
+    path.write_text(render(results), encoding="utf-8")
+    assert path.stat().st_size < 6_000_000
+    opened = Visit(browser, path)
+    opened.drawn()
+    seconds = opened.page.evaluate("performance.now()") / 1000
+    assert opened.page.locator("#table-layers tbody tr").count() == 1040
+    opened.close()
+    # Two seconds on an idle machine; the limit here leaves room for a busy one.
+    assert seconds < 10
+    print(f"1040 ops: {path.stat().st_size} bytes, drawn after {seconds:.2f} s")
