@@ -77,7 +77,7 @@ MetricName = Annotated[
 Budget = Annotated[
     str | None,
     typer.Option(
-        "--size-budget", metavar="SIZE", help="2.75MB, 310KiB, 3.2x smaller than float, or none. Unless given: int8 + 3 %."
+        "--size-budget", metavar="SIZE", help="2.75MB, 310KiB, 3.2x (than float), or none. Unless given: int8 + 3 %."
     ),
 ]
 Allow = Annotated[

@@ -78,7 +78,6 @@ SCHEMES: Mapping[str, Scheme] = {
     )
 }
 DEFAULT_ALLOWED: tuple[str, ...] = ("w4a8", "w8a8", "w8a16", "w16a8", "w16a16", "float")
-WEIGHT_VARIANTS: tuple[str, ...] = ("w4", "w8", "w16a8", "w16a16")
 ACTIVATION_VARIANTS: Mapping[str, Format] = {"a8": Format.INT8, "a16": Format.INT16}
 
 
@@ -119,7 +118,7 @@ class Op:
 
     Attributes:
       index: Position in execution order.
-      key: Position and structure, e.g. `3:DEPTHWISE_CONV_2D:1x3x3x32`; equal for a retrained model of the same structure.
+      key: Position and structure, e.g. `3:DEPTHWISE_CONV_2D:1x3x3x32`; equal for a retrained model of equal structure.
       opcode: TFLite's name, e.g. `CONV_2D`.
       layer: Label for people: the Keras layer's name where one can be parsed, else the output tensor's name.
       inputs, outputs: Tensor indices; -1 is an absent optional input.
@@ -148,6 +147,17 @@ class Op:
     macs: int = 0
     schemes: tuple[str, ...] = ("float",)
     refusal: str = ""
+
+    def variant(self, scheme: Scheme) -> str:
+        """The variant under which the error of this op's constants is measured; "" where it has none, and in float.
+
+        Constant operands without weights are rounded as activations are: `c8` or `c16`.
+        """
+        if scheme.is_float:
+            return ""
+        if self.weights is not None:
+            return scheme.weight_variant
+        return f"c{scheme.format.bits}" if self.constants else ""
 
 
 KINDS: Mapping[str, str] = {
@@ -297,7 +307,7 @@ class Source:
     Attributes:
       part: `weights` (with constant operands), `activation` (an op's output), `edge` (a tensor as one of its several
         consumers reads it) or `input` (a model input).
-      variant: `w4 w8 w16a8 w16a16` for weights, `a8 a16` for the others.
+      variant: `w4 w8 w16a8 w16a16` for weights, `c8 c16` for constant operands, `a8 a16` for the others.
       tensor: The activation; for weights the op's first output.
       op: The op whose weights or output it is; None for an input.
       consumer: The reading op of an `edge`.
@@ -372,7 +382,7 @@ class SensitivityTable:
     def layer_nmse(self, op: Op, scheme: Scheme) -> tuple[float, float]:
         """(weights, output activation) nmse of one op under one scheme; 0 where there is nothing to quantize."""
         table = self._by_id
-        weights = table.get(f"weights:{op.outputs[0]}:{scheme.weight_variant}")
+        weights = table.get(f"weights:{op.outputs[0]}:{op.variant(scheme)}")
         outputs = [table.get(f"activation:{t}:a{scheme.format.bits}") for t in op.outputs]
         return (
             weights.error.nmse if weights else 0.0,

@@ -62,7 +62,7 @@ def comparison_table(results: Results) -> Table | None:
             *([_share(e.error.accuracy)] if has_accuracy else []),
             *([_number(e.error.metric)] if has_metric else []),
             *([_drop(e)] if drop_of else []),
-            *([_p(e.mcnemar_p)] if has_p else []),
+            *([_p(None if e.name == "float" else e.mcnemar_p)] if has_p else []),
             *([_share(e.error.agreement if e.name != "float" else None)] if has_agreement else []),
             _number(e.error.nmse) if e.name != "float" else Cell("", None),
             Cell(numbers.decibels(e.error.sqnr_db), e.error.sqnr_db) if e.name != "float" else Cell("", None),
@@ -71,6 +71,11 @@ def comparison_table(results: Results) -> Table | None:
         role = "aside" if _aside(e, first) else e.name if e.name in ("float", "plan") else ""
         rows.append(Row(tuple(cells), role=role))
     return Table("comparison", "Before and after", tuple(columns), tuple(rows), _notes(results, drop_of))
+
+
+def _repeats(e: Evaluation, other: Evaluation) -> bool:
+    """Whether `other` is the same file with the same kernels on more samples: a chart needs it once."""
+    return (e.name, e.kernels) == (other.name, other.kernels) and e.error.samples < other.error.samples
 
 
 def _aside(e: Evaluation, first: Evaluation) -> bool:
@@ -165,6 +170,8 @@ def drop_bars(results: Results) -> tuple[tuple[Bar, ...], str]:
     seen: set[str] = set()
     for e in verification.evaluations:
         if e.name == "float" or e.drop_points is None or e.drop_of != _drop_of(verification):
+            continue
+        if any(_repeats(e, other) for other in verification.evaluations):
             continue
         basis = f"{numbers.count(e.error.samples)} {word}, {numbers.kernels(e.kernels)}"
         label = f"{e.name} ({basis})" if _aside(e, first) else e.name

@@ -98,7 +98,7 @@ def contributions(table: SensitivityTable, scheme: Scheme) -> tuple[Contribution
 def _belongs(measurement: Measurement, scheme: Scheme) -> bool:
     source = measurement.source
     if source.part == "weights":
-        return source.variant == scheme.weight_variant
+        return source.variant in (scheme.weight_variant, f"c{scheme.format.bits}")  # c: constant operands
     return source.part in ("activation", "input") and source.variant == f"a{scheme.format.bits}"
 
 
@@ -159,7 +159,10 @@ def measured_schemes(table: SensitivityTable) -> tuple[str, ...]:
         for scheme in SCHEMES.values()
         if not scheme.is_float
         and f"a{scheme.format.bits}" in variants
-        and (scheme.weight_variant in variants or (not with_weights and scheme.weight_bits == 8))
+        and (
+            scheme.weight_variant in variants
+            or (not (with_weights and variants & {"w4", "w8", "w16a8", "w16a16"}) and scheme.weight_bits == 8)
+        )
     ]
     return tuple(sorted(names, key=lambda name: name != "w8a8"))
 

@@ -139,7 +139,8 @@ def loss(evaluation: Evaluation, graph: Graph) -> Loss:
     text = numbers.interval(drop, 1)
     if evaluation.drop_of == "agreement":
         if drop.value == 0:
-            return Loss("gives", "the float model's answer", " every time", basis)
+            bound = f" (at most {numbers.fixed(drop.high, 1)} % may differ)" if drop.high > 0 else ""
+            return Loss("gives", "the float model's answer", f" every time{bound}", basis)
         return Loss("answers unlike the float model", f"{text} %", " of the time", basis)
     unit = " points" if evaluation.drop_of == "accuracy" else " of the metric"
     if not drop.excludes_zero:
@@ -155,16 +156,31 @@ def same_basis(one: Evaluation, other: Evaluation) -> bool:
     return (one.error.samples, one.kernels, one.drop_of) == (other.error.samples, other.kernels, other.drop_of)
 
 
+def _baseline(results: Results) -> tuple[Evaluation | None, str]:
+    """The uniform file that a plan has to beat, and what is said before its name.
+
+    That is int8 everywhere, unless only int4 everywhere fits the budget.
+    """
+    verification, plan = results.verification, results.plan
+    if verification is None:
+        return None, ""
+    int8, int4 = verification.find("int8 everywhere"), verification.find("int4 everywhere")
+    budget = plan.budget_bytes if plan else None
+    if int8 and int4 and budget is not None and int8.file_bytes > budget >= int4.file_bytes:
+        return int4, f"int8 everywhere takes {_near_budget(int8.file_bytes, budget)}, over the budget; "
+    return int8, ""
+
+
 def _diagnosis(results: Results) -> Spans:
     graph, verification, table = results.graph, results.verification, results.sensitivity
-    int8 = verification.find("int8 everywhere") if verification else None
-    measured = loss(int8, graph) if int8 else None
-    cause = _cause(results)
-    if measured and int8:
+    baseline, before = _baseline(results)
+    cause = _cause(results, "w4a8" if before else "")
+    if baseline:
+        measured = loss(baseline, graph)
         plan = verification.find("plan") if verification else None
         # The basis is said once, at the end of the second sentence, where both figures share it.
-        shared = plan is not None and results.plan is not None and same_basis(int8, plan)
-        head = [Span("int8 everywhere "), *measured.spans("" if shared else f" {measured.basis}")]
+        shared = plan is not None and results.plan is not None and same_basis(baseline, plan)
+        head = [Span(f"{before}{baseline.name} "), *measured.spans("" if shared else f" {measured.basis}")]
     elif table and table.int8:
         head = [
             Span(f"On the {numbers.count(table.int8.samples)} calibration samples int8 everywhere has an "),
@@ -178,9 +194,12 @@ def _diagnosis(results: Results) -> Spans:
     return [*head, Span("; "), *cause, Span(".")] if cause else [*head, Span(".")]
 
 
-def _cause(results: Results) -> Spans:
-    """Where the error enters: one source where one dominates, else how it is spread."""
-    table, scheme = results.sensitivity, base_scheme(results)
+def _cause(results: Results, wanted: str) -> Spans:
+    """Where the error enters: one source where one dominates, else how it is spread.
+
+    A source's share is of the joint error, or of the sum of all sources where that is larger because errors cancel.
+    """
+    table, scheme = results.sensitivity, SCHEMES[wanted] if wanted else base_scheme(results)
     if table is None or scheme is None:
         return []
     parts = contributions(table, scheme)
@@ -188,8 +207,7 @@ def _cause(results: Results) -> Spans:
     if not parts or together == 0:
         return []
     joint = table.int8.nmse if table.int8 and scheme.name == "w8a8" else None
-    whole = joint if joint else together
-    top, share = parts[0], parts[0].nmse / whole
+    top, share = parts[0], parts[0].nmse / max(joint or 0.0, together)
     if share < DOMINANT_SHARE:
         several = parts[:5]
         return [
@@ -198,20 +216,13 @@ def _cause(results: Results) -> Spans:
             Span(" of the sum, the largest "),
             *_source_name(results.graph, top),
         ]
-    if share > 1:
-        return [
-            *_source_name(results.graph, top),
-            Span(
-                " alone cause" + ("" if top.part == "weights" else "s") + " as much output error as everything together"
-            ),
-        ]
-    of = "its output error" if joint else f"the summed {scheme.name} error of all sources"
+    of = "its output error" if joint is not None else f"the summed {scheme.name} error of all sources"
     return [Span(f"{numbers.percent(share)} of {of}", "figure"), Span(" enters at "), *_source_name(results.graph, top)]
 
 
 def _source_name(graph: Graph, part: Contribution) -> Spans:
     if part.op is None:
-        return [Span("the "), Span(input_label(graph, part.tensor), "name")]
+        return [Span(f"the {input_label(graph, part.tensor)}")]
     op = graph.ops[part.op]
     name = Span(labels(graph)[op.index], "name")
     if part.part == "weights":
@@ -243,8 +254,8 @@ def _plan(results: Results) -> Spans:
         ]
     outcome = loss(measured, graph) if measured else None
     if measured and outcome:
-        int8 = verification.find("int8 everywhere") if verification else None
-        both = ", both" if int8 and same_basis(int8, measured) else ""
+        baseline, _ = _baseline(results)
+        both = ", both" if baseline and same_basis(baseline, measured) else ""
         return [*spans, Span(" and "), *outcome.spans(f"{both} {outcome.basis}"), Span(".")]
     return [*spans, Span("; no file was emitted, so nothing of this is measured.")]
 
@@ -286,6 +297,8 @@ def _mix(plan: Plan, graph: Graph) -> Spans:
     if not ranked:
         return [Span("leaves "), Span("every op in float", "figure"), Span(": none can be quantized")]
     usual, others = ranked[0], ranked[1:]
+    if ranked == ["float"]:
+        return [Span("leaves "), Span("every op in float", "figure")]
     if not others:
         spans = [Span("runs "), Span(f"every op{' that can be quantized' if fixed else ''} in {usual}", "figure")]
     elif others == ["float"]:

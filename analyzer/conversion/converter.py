@@ -73,8 +73,9 @@ def convert(
     check_plan(graph, plan)
     split_ops = [op.index for op, scheme in zip(graph.ops, plan.schemes, strict=True) if scheme.is_split]
     prepared, splits = split_weights(flatbuffer, split_ops)
-    prepared = _unshare_unlike_weights(prepared)
     model = fb.read(prepared)
+    if _unshare_unlike_weights(model):
+        prepared = fb.write(model)
     ranges = _ranges(graph, calibration, splits, partial_sums)
     precisions = _precisions(plan.schemes)
     recipe = build_recipe(model, precisions, plan.io)
@@ -156,13 +157,12 @@ def _no_range(what: str) -> DataError:
     return DataError(f"{what} has no calibrated range", "calibrate again with this model")
 
 
-def _unshare_unlike_weights(data: bytes) -> bytes:
-    """Copies a weights buffer for each shape and channel axis in which ops read it.
+def _unshare_unlike_weights(model: Any) -> bool:
+    """Copies a weights buffer for each shape and channel axis in which ops read it; whether there was one.
 
     The quantizer remembers a buffer's scales by buffer and bit width alone, and would give the second reader the first
     one's.
     """
-    model = fb.read(data)
     tensors = model.subgraphs[0].tensors
     seen: dict[int, tuple[tuple[int, ...], int]] = {}
     copied: dict[tuple[int, tuple[int, ...], int], int] = {}
@@ -178,7 +178,7 @@ def _unshare_unlike_weights(data: bytes) -> bytes:
                 fb.set_constant(model, tensor, values)
                 copied[source, *reading] = tensor.buffer
             tensor.buffer = copied[source, *reading]
-    return fb.write(model) if copied else data
+    return bool(copied)
 
 
 def _weight_bounds(

@@ -42,34 +42,34 @@ def emit(
     Raises:
       UnsupportedModel: litert-quantizer cannot convert one of the ops, which are named.
     """
+    model = fb.read(prepared)
+    guard(model)
     try:
-        raw = quantize(prepared, recipe, ranges, weight_bounds)
+        raw = _quantize(model, recipe, ranges, weight_bounds)
     except _QuantizerError as error:
-        culprits = _culprits(prepared, recipe, ranges, weight_bounds)
+        culprits = _culprits(model, recipe, ranges, weight_bounds)
         raise UnsupportedModel(
             f"litert-quantizer fails on {culprits}: {error}", "set these ops to float in the plan"
         ) from error
-    return mend(raw, fb.read(prepared), output_format(recipe))
+    return mend(raw, model, output_format(recipe))
 
 
 class _QuantizerError(Exception):
     """Whatever litert-quantizer raised, as one line."""
 
 
-def quantize(
-    prepared: bytes,
+def _quantize(
+    model: Any,
     recipe: Sequence[dict[str, Any]],
     ranges: Mapping[str, tuple[float, float]],
     weight_bounds: Mapping[str, np.ndarray],
 ) -> bytes:
-    """What litert-quantizer makes of it, unmended; arguments as for `emit`."""
+    """What litert-quantizer makes of a parsed model, which it leaves as it is; otherwise as `emit`."""
     from litert_quantizer import model_modifier, params_generator, recipe_manager
 
     # New arrays for every call: the quantizer writes into what it gets. Without a rank they fit any tensor.
     statistics = {name: {"min": np.array(low), "max": np.array(high)} for name, (low, high) in ranges.items()}
     statistics |= {name: {"min": -bound, "max": bound.copy()} for name, bound in weight_bounds.items()}
-    model = fb.read(prepared)
-    guard(model)
     manager = recipe_manager.RecipeManager()
     try:
         with _QUANTIZER, _quiet():
@@ -103,7 +103,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _culprits(
-    prepared: bytes,
+    model: Any,
     recipe: Sequence[dict[str, Any]],
     ranges: Mapping[str, tuple[float, float]],
     weight_bounds: Mapping[str, np.ndarray],
@@ -115,7 +115,7 @@ def _culprits(
             continue
         alone = [e if e is entry else {**e, "algorithm_key": NO_QUANTIZE} for e in recipe]
         try:
-            quantize(prepared, alone, ranges, weight_bounds)
+            _quantize(model, alone, ranges, weight_bounds)
         except _QuantizerError:
             found.append(label(entry))
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""

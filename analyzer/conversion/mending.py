@@ -55,7 +55,7 @@ def mend(emitted: bytes, prepared: Any, io: Format) -> bytes:
 
     Args:
       emitted: What the quantizer made.
-      prepared: The float model it was made from, parsed, without the guard.
+      prepared: The float model it was made from, parsed.
       io: Format of the model's float outputs.
     """
     model = fb.read(emitted)

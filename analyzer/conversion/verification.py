@@ -14,8 +14,8 @@ import numpy as np
 from ..measures.calibration import Progress
 from ..measures.metrics import ErrorSums
 from ..measures.per_sample import Metric, agreements, output_variance, per_sample_metric, right_answers
-from ..measures.sweep import LabelledSource
 from ..measures.statistics import mcnemar_exact, paired_bootstrap
+from ..measures.sweep import LabelledSource
 from ..network import flatbuffer as fb
 from ..network import runtime
 from ..network.subgraph import Cutter

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import UnsupportedModel
 from ..network import flatbuffer
+from ..network.runtime import Runner
 from . import editing
 from .editing import graph_of, is_constant, label, numbers
 
@@ -63,26 +64,6 @@ def make_static(model: Any) -> list[str]:
     return [f"{folded} shape computations folded to constants"] if folded else []
 
 
-def allocate(data: bytes) -> Any:
-    """A LiteRT interpreter with the model's tensors allocated, without delegates.
-
-    Raises:
-      UnsupportedModel: LiteRT cannot load or prepare the model; the message is the interpreter's own.
-    """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    try:
-        interpreter = Interpreter(model_content=data, experimental_op_resolver_type=resolver)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UnsupportedModel(
-            f"LiteRT cannot load the model: {reason}", "export it again, or with a newer converter"
-        ) from error
-    return interpreter
-
-
 def _settle(model: Any) -> set[int]:
     """Copies the interpreter's shapes into the model.
 
@@ -90,21 +71,15 @@ def _settle(model: Any) -> set[int]:
       The tensors whose shape is known only once data has been seen.
     """
     graph = graph_of(model)
-    interpreter = allocate(flatbuffer.write(model))
+    runner = Runner(flatbuffer.write(model), kernels="builtin")
     unknown = set()
-    details = {entry["index"]: entry for entry in interpreter.get_tensor_details()}
     for index in dict.fromkeys(i for op in graph.operators for i in op.outputs):
         tensor = graph.tensors[index]
-        shape = [int(size) for size in details[index]["shape"]]
-        try:
-            # Only a tensor of static shape has memory before the first run; a null one of no elements reads as empty.
-            static = 0 not in shape and interpreter.tensor(index)() is not None
-        except ValueError:
-            static = False
-        if not static:
+        shape = runner.static_shape(index)
+        if shape is None:
             unknown.add(index)
             continue
-        tensor.shape = shape
+        tensor.shape = list(shape)
         tensor.shapeSignature = None
     for tensor in graph.tensors:
         if is_constant(model, tensor):

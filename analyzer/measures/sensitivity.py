@@ -25,7 +25,7 @@ VERSION = "sweep-2"
 def sources_of(graph: Graph, calibration: Calibration) -> tuple[Source, ...]:
     """Every source of a network, in execution order: inputs first, then weights, output and edges of each op.
 
-    An op without an integer scheme has no weights to quantize, but its readers may read its output in an integer format.
+    An op without an integer scheme has no weights to quantize, but its readers may read its output as integers.
     The output of a movement op is none of its own, for it keeps its input's scale.
     """
     found: list[Source] = []
@@ -40,6 +40,8 @@ def sources_of(graph: Graph, calibration: Calibration) -> tuple[Source, ...]:
             continue
         for tensor in graph.activations_out(op):
             formats = own.union(*(_formats(graph.ops[reader]) for reader in graph.consumers(tensor)))
+            if tensor in graph.outputs:  # the model's output may be asked for in any format (--io)
+                formats |= set(ACTIVATION_VARIANTS.values())
             found += [Source("activation", v, tensor, op.index) for v, f in ACTIVATION_VARIANTS.items() if f in formats]
     for tensor in sorted(calibration.ranges):
         readers = graph.consumers(tensor)
@@ -54,11 +56,8 @@ def _formats(op: Op) -> set[Format]:
 
 
 def weight_variants(op: Op) -> tuple[str, ...]:
-    """The weight variants that an op's schemes need, each once, in order; constant operands have `c8` and `c16`."""
-    schemes = [SCHEMES[name] for name in op.schemes if name != "float"]
-    if op.weights is not None:
-        return tuple(dict.fromkeys(s.weight_variant for s in schemes))
-    return tuple(dict.fromkeys(f"c{s.format.bits}" for s in schemes)) if op.constants else ()
+    """The weight variants that an op's schemes need, each once, in order."""
+    return tuple(v for v in dict.fromkeys(op.variant(SCHEMES[name]) for name in op.schemes) if v)
 
 
 def measure_sensitivity(

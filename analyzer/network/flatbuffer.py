@@ -21,6 +21,9 @@ _DTYPES = {
 }  # fmt: skip
 
 
+_BUFFER_ALIGNMENT = 16
+
+
 def schema() -> Any:
     """The generated schema module (`OperatorT`, `TensorT`, `BuiltinOperator` ...)."""
     from ai_edge_litert import schema_py_generated
@@ -56,9 +59,29 @@ def has_external_buffers(data: bytes) -> bool:
 
 def write(model: Any) -> bytes:
     """Serializes a `ModelT`, every buffer inside the flatbuffer; the same model gives the same bytes."""
-    from ai_edge_litert.tools import flatbuffer_utils
+    made = builder()
+    made.Finish(model.Pack(made), file_identifier=b"TFL3")
+    return bytes(made.Output())
 
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+def builder() -> Any:
+    """A flatbuffer builder that aligns the values of buffers to 16 bytes.
+
+    The schema demands it (`force_align: 16`), the generated Python code does not do it, and a microcontroller may stop
+    at an int64 that lies anywhere else.
+    """
+    import flatbuffers
+
+    class Aligned(flatbuffers.Builder):  # type: ignore[misc]  # the package has no types
+        def CreateNumpyVector(self, x: np.ndarray) -> int:
+            if x.dtype != np.uint8 or x.ndim != 1:
+                return int(super().CreateNumpyVector(x))
+            self.StartVector(1, x.size, _BUFFER_ALIGNMENT)
+            self.head -= x.size
+            self.Bytes[self.head : self.head + x.size] = x.tobytes()
+            return int(self.EndVector())
+
+    return Aligned(1024)
 
 
 def digest(data: bytes) -> str:

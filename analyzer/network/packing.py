@@ -141,9 +141,7 @@ def _quantization(channels: int, axis: int) -> Any:
 
 
 def _growth(make: Callable[[], Any]) -> float:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
+    builder = fb.builder()
     sizes = []
     for turn in range(_WARM_UP + _MEASURED):
         for _ in range(turn % 4):

@@ -61,6 +61,8 @@ def split_weights(flatbuffer: bytes, ops: Collection[int]) -> tuple[bytes, tuple
     Raises:
       UnsupportedModel: One of `ops` is of another kind, computes its weights, or fuses an activation that ADD lacks.
     """
+    if not ops:
+        return flatbuffer, ()
     model = fb.read(flatbuffer)
     subgraph = model.subgraphs[0]
     editor = _Editor(model)

@@ -58,11 +58,14 @@ class Runner:
             )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split())
             raise UnsupportedModel(
-                f"LiteRT cannot load the network: {first}", "check it with another runtime"
+                f"LiteRT cannot load the model: {reason}", "export it again, or with a newer converter"
             ) from error
         self._reused: list[np.ndarray] = []
+        self._shapes = {
+            int(d["index"]): tuple(int(s) for s in d["shape"]) for d in self._interpreter.get_tensor_details()
+        }
         self.inputs = tuple(_port(d) for d in self._interpreter.get_input_details())
         self.outputs = tuple(_port(d) for d in self._interpreter.get_output_details())
 
@@ -93,6 +96,17 @@ class Runner:
         for port, kept in zip(self.outputs, self._reused, strict=True):
             np.copyto(kept, self._interpreter.tensor(port.index)())
         return self._reused
+
+    def static_shape(self, tensor: int) -> tuple[int, ...] | None:
+        """Shape of a tensor as it is known before the first run; None where it depends on the data."""
+        if tensor not in self._shapes:
+            return None
+        shape = self._shapes[tensor]
+        try:
+            # Only a tensor of static shape has memory before the first run; a null one of no elements reads as empty.
+            return shape if 0 not in shape and self._interpreter.tensor(tensor)() is not None else None
+        except ValueError:
+            return None
 
     def span_bytes(self, tensors: Sequence[int]) -> int:
         """Bytes between the first and the last address of some tensors."""

@@ -19,7 +19,6 @@ from ...analyzer.schema import (
     SCHEMES,
     Format,
     Graph,
-    Op,
     Scheme,
     SensitivityTable,
     Source,
@@ -114,7 +113,7 @@ def build_noise(graph: Graph, table: SensitivityTable) -> Noise:
 
     for op in graph.ops:
         for name in op.schemes:
-            variant = _constants_variant(op, SCHEMES[name])
+            variant = op.variant(SCHEMES[name])
             nmse = _found(measured, Source("weights", variant, op.outputs[0])) if variant else 0.0
             _keep(weights, (op.index, name), nmse)
 
@@ -166,13 +165,6 @@ def noise_shares(graph: Graph, noise: Noise, schemes: Sequence[Scheme], io: Form
 def evaluate_noise(graph: Graph, noise: Noise, schemes: Sequence[Scheme], io: Format) -> float:
     """A plan's predicted error: the sum of `noise_shares`, an nmse at the network's output."""
     return math.fsum(noise_shares(graph, noise, schemes, io))
-
-
-def _constants_variant(op: Op, scheme: Scheme) -> str:
-    """The variant under which the error of an op's constants is measured; "" where it has none, and in float."""
-    if op.weights is not None:
-        return scheme.weight_variant
-    return f"c{scheme.format.bits}" if op.constants and not scheme.is_float else ""
 
 
 def _found(measured: Mapping[str, float], source: Source) -> float | None:

@@ -58,7 +58,8 @@ class Visit:
     def drawn(self) -> None:
         """Waits until every chart is there."""
         self.page.wait_for_function(
-            "() => [...document.querySelectorAll('[data-chart]')].every((p) => p.dataset.drawn && p.querySelector('svg'))"
+            "() => [...document.querySelectorAll('[data-chart]')]"
+            ".every((plot) => plot.dataset.drawn && plot.querySelector('svg'))"
         )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Made-up networks under made-up plans: shared tensors, unread ones, outputs in the middle, every mixture of formats."""
+"""Made-up networks under made-up plans: shared tensors, unread ones, outputs in the middle, formats mixed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from bitplan.analyzer.conversion.type_check import check_types
 from bitplan.analyzer.schema import Format, Plan
 
 WIDTH = 8
-KINDS = ["ADD", "ADD", "MUL", "ADD constant", "dense", "dense", "shared dense", "CONCATENATION", "CONCATENATION constant",
-         "RESHAPE", "SOFTMAX", "LOGISTIC", "TANH"]  # fmt: skip
+KINDS = [
+    "ADD", "ADD", "MUL", "ADD constant", "dense", "dense", "shared dense", "CONCATENATION", "CONCATENATION constant",
+    "RESHAPE", "SOFTMAX", "LOGISTIC", "TANH",
+]  # fmt: skip
 
 
 def make(network, choose):

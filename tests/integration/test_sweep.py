@@ -52,7 +52,9 @@ def nmse(reference, changed):
     return float(((reference - changed) ** 2).mean() / reference.var())
 
 
-@pytest.mark.parametrize(("layer", "bits"), [("stem", 8), ("block_0_depthwise", 8), ("block_3_project", 4), ("classes", 8)])
+@pytest.mark.parametrize(
+    ("layer", "bits"), [("stem", 8), ("block_0_depthwise", 8), ("block_3_project", 4), ("classes", 8)]
+)
 def test_weights_alone_equal_the_whole_network_with_those_weights(network, table, layer, bits):
     data, graph, samples, _ = network
     op = next(op for op in graph.ops if op.layer == layer)

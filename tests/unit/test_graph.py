@@ -81,7 +81,12 @@ def test_the_lists_follow_the_installed_quantizers_policy():
     import json
 
     allowed = json.loads(policy.DEFAULT_JSON_POLICY)["ops_per_config"]
-    theirs = {"w8a8": "static_wi8_ai8", "w8a16": "static_wi8_ai16", "w4a8": "static_wi4_ai8", "w4a16": "static_wi4_ai16"}
+    theirs = {
+        "w8a8": "static_wi8_ai8",
+        "w8a16": "static_wi8_ai16",
+        "w4a8": "static_wi4_ai8",
+        "w4a16": "static_wi4_ai16",
+    }
     for opcode in kernels._INT8:
         name = "CONV_2D_TRANSPOSE" if opcode == "TRANSPOSE_CONV" else opcode
         for scheme in set(kernels.schemes_for(opcode)) & set(theirs):

@@ -206,7 +206,7 @@ def test_charts_are_the_same_every_time_and_carry_their_own_data():
     assert list(dict.fromkeys(schemes)) == ["w8a8", "w4a8", "w4a16", "w8a16", "w16a8", "w16a16"]
     for chart in one:
         for spec in chart.specs.values():
-            assert "$schema" in spec and "url" not in json.dumps(spec["datasets"] if "datasets" in spec else {})
+            assert "$schema" in spec and "url" not in json.dumps(spec.get("datasets", {}))
 
 
 def test_a_ranking_over_many_powers_of_ten_opens_on_a_logarithmic_scale():

@@ -59,8 +59,9 @@ def test_quantization_costs_what_it_adds_to_a_file(scales: int, axis: int) -> No
 
 @pytest.mark.parametrize("values", [1, 2, 3, 4, 16, 17, 1000, 4099])
 def test_a_buffer_costs_what_it_adds_to_a_file(values: int) -> None:
-    # A tensor with values also stores the index of its buffer.
-    assert packing.buffer_bytes(values) == pytest.approx(growth(values=values) - growth(), abs=8)
+    # A tensor with values also stores the index of its buffer. Values lie on 16 bytes, and buffers of one size all meet
+    # the same padding, up to 12 bytes from the mean.
+    assert packing.buffer_bytes(values) == pytest.approx(growth(values=values) - growth(), abs=12)
 
 
 @pytest.mark.parametrize(("border", "scales"), [("QUANTIZE", 1), ("DEQUANTIZE", 0)])

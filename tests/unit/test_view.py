@@ -37,7 +37,7 @@ def column(table: Table, label: str) -> list[Cell]:
 def test_the_answer_is_two_sentences_with_cause_size_and_loss(mobilenet):
     assert len(mobilenet.verdict.sentences) == 2
     assert text(mobilenet) == (
-        "int8 everywhere loses 3.4 ± 0.8 points; 85 % of its output error enters at the weights of"
+        "int8 everywhere loses 3.4 ± 0.8 points; 84 % of its output error enters at the weights of"
         " expanded_conv_depthwise (288 weights). The plan keeps 1 of 65 ops in float and the others in w8a8, fits in"
         " 2.74 MB (3.26× smaller than the float .tflite of 8.93 MB; within the budget of 2.80 MB) and loses 0.6 ± 0.5"
         " points, both on 5000 images (XNNPACK)."
@@ -126,6 +126,29 @@ def test_error_without_a_dominant_source_names_no_culprit():
     assert "the error has no single cause" in text(view)
 
 
+def test_where_only_int4_fits_the_budget_it_is_what_the_plan_is_held_against():
+    base = factory.mobilenet()
+    int8 = base.verification.evaluations[1]
+    int4 = dataclasses.replace(
+        int8, name="int4 everywhere", file_bytes=1_665_152, drop_points=Interval(38.7, 37.1, 40.2)
+    )
+    evaluations = (*base.verification.evaluations[:2], int4, *base.verification.evaluations[2:])
+    tight = dataclasses.replace(base, plan=dataclasses.replace(base.plan, budget_bytes=2_000_000))
+    said = text(build_view(with_evaluations(tight, evaluations)))
+    assert said.startswith("int8 everywhere takes 2.73 MB, over the budget; int4 everywhere loses 38.7 ± 1.6 points; ")
+    assert "of the summed w4a8 error of all sources enters at the weights of Conv1" in said
+    assert text(build_view(with_evaluations(base, evaluations))) == text(build_view(base))
+
+
+def test_errors_that_cancel_do_not_make_one_source_look_like_all_of_them():
+    base = factory.mobilenet()
+    joint = dataclasses.replace(base.sensitivity.int8, nmse=0.03)
+    view = build_view(dataclasses.replace(base, sensitivity=dataclasses.replace(base.sensitivity, int8=joint)))
+    # 1.27 of 1.514 summed, not of the smaller joint error.
+    assert "84 % of its output error" in text(view)
+    assert any("they cancel in part" in finding for finding in view.sensitivity.findings)
+
+
 def test_a_file_over_its_budget_is_said_to_be():
     base = factory.mobilenet()
     view = build_view(dataclasses.replace(base, plan=dataclasses.replace(base.plan, budget_bytes=2_735_247)))
@@ -163,6 +186,18 @@ def test_rows_on_a_subset_come_last_with_the_float_figure_on_the_same_samples(mo
 def test_every_row_names_its_samples_and_kernels(mobilenet):
     said = {cell.text for cell in column(mobilenet.comparison, "Measured on")}
     assert said == {"5000 images, XNNPACK", "500 images, reference kernels"}
+
+
+def test_a_chart_does_not_repeat_a_file_that_was_also_measured_on_a_subset():
+    base = factory.mobilenet()
+    again = dataclasses.replace(base.verification.evaluations[2], subset=True)
+    again = dataclasses.replace(again, error=dataclasses.replace(again.error, samples=500))
+    view = build_view(with_evaluations(base, (*base.verification.evaluations, again)))
+    assert [bar.label for bar in view.drops] == [
+        "int8 everywhere", "plan", "w8a16 everywhere (500 images, reference kernels)",
+        "plan (500 images, reference kernels)",
+    ]  # fmt: skip
+    assert len(view.comparison.rows) == 7
 
 
 def test_a_metric_is_not_called_accuracy():
