@@ -31,19 +31,8 @@ from .analyzer.runs import RunFolder
 from .analyzer.schema import DEFAULT_ALLOWED, Calibration, Plan, SensitivityTable, Verification
 from .auditing import audit
 from .checking import check
-from .session import (
-    RANDOM_SAMPLES,
-    Inputs,
-    Measured,
-    Options,
-    Reporter,
-    Run,
-    as_classifier,
-    ignore,
-    judged_at_outputs,
-    labelled,
-    silent,
-)
+from .record import Inputs, Measured, Options, as_classifier, check_plan_options, judged_at_outputs, labelled
+from .session import RANDOM_SAMPLES, Reporter, Run, ignore, silent
 
 DEFAULT_SAMPLES = 256
 
@@ -203,6 +192,7 @@ def run(
     **options: Any,
 ) -> Run:
     """The whole way: analyze, plan, convert, verify, and report where there is a folder."""
+    check_plan_options(size_budget, allow)
     analyzed = analyze(model, calibration, left_float=left_float, **options)
     planned = analyzed.plan(size_budget, allow=allow, io=io, strategy=strategy)
     result = planned.convert().verify()

@@ -7,11 +7,9 @@ there, and takes from there what an earlier process found for the same inputs.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import pathlib
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,11 +33,10 @@ from .analyzer.schema import (
     SensitivityTable,
     Verification,
 )
+from .record import Inputs, Measured, as_classifier, versions
 
 RANDOM_SAMPLES = 32
 """Made-up samples where no calibration data is given: enough for ranges, and they mean nothing more."""
-
-_PACKAGES = ("bitplan", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "scipy")
 
 Reporter = Callable[[str], Callable[[int, int], None]]
 """Starts showing a piece of work by its title; answers what to call with (done, in all)."""
@@ -51,48 +48,6 @@ def silent(_title: str) -> Callable[[int, int], None]:
 
 def ignore(_message: str) -> None:
     return None
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run was asked for, apart from the model and the plan: saved, so that later stages see the same.
-
-    Attributes:
-      calibration: None where the data is made up.
-      metric: `module:function` or "".
-    """
-
-    model_name: str
-    calibration: DataDeclaration | None
-    evaluation: DataDeclaration | None
-    metric: str = ""
-    seed: int = 0
-    command: str = ""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The model and the data, as later stages need them.
-
-    Attributes:
-      notes: What was mended in the model.
-      calibration, evaluation: What the data is like.
-      warnings: About model and data.
-    """
-
-    options: Options
-    declared_ranges: Mapping[str, tuple[float, float]]
-    notes: tuple[str, ...]
-    calibration: Mapping[str, Any]
-    evaluation: Mapping[str, Any]
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Times (`_s`) and memory (`_bytes`), outside the promise that equal runs give equal bytes."""
-
-    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -438,28 +393,6 @@ class Run:
 
         yield figures
         seconds[0] = time.perf_counter() - start
-
-
-def versions() -> dict[str, str]:
-    """Versions of Bitplan and of what decides its numbers."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {**found, "python": ".".join(map(str, sys.version_info[:3]))}
-
-
-def judged_at_outputs(graph: Graph, metric: object) -> Graph:
-    """A user's metric judges what the network answers, so errors are measured there too."""
-    return replace(graph, compared=graph.outputs) if metric else graph
-
-
-def as_classifier(graph: Graph, *samples: Samples | None) -> Graph:
-    """The graph as a classifier's where there are class labels and one output of scores."""
-    return labelled(graph) if any(s is not None and s.labels is not None for s in samples) else graph
-
-
-def labelled(graph: Graph) -> Graph:
-    """Class labels say that a single output of shape [1, classes] scores classes, with or without a softmax."""
-    shape = graph.tensors[graph.outputs[0]].shape if len(graph.outputs) == 1 else ()
-    return replace(graph, is_classifier=True) if len(shape) == 2 and shape[1] > 1 else graph
 
 
 def _labels_key(samples: Samples) -> str:

@@ -160,6 +160,7 @@ class StripCell:
     """One op of the strip.
 
     Attributes:
+      label: The layer's name.
       scheme: Name of its scheme.
       mark: The scheme in two or three characters.
       border: What changes format at its inputs, "" for nothing.
@@ -168,6 +169,7 @@ class StripCell:
     """
 
     anchor: str
+    label: str
     scheme: str
     mark: str
     border: str

@@ -73,6 +73,7 @@ def strip(results: Results) -> Strip | None:
         cells.append(
             StripCell(
                 op_anchor(op.index),
+                layer[op.index],
                 chosen.scheme,
                 MARKS[chosen.scheme],
                 border,

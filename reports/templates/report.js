@@ -91,7 +91,7 @@ const detail = document.querySelector(".strip-detail");
 if (detail) {
   const show = (event) => {
     const link = event.target.closest("a");
-    if (link) detail.textContent = link.getAttribute("aria-label");
+    if (link) detail.textContent = link.title;
   };
   const strip = document.querySelector(".strip");
   strip.addEventListener("pointerover", show);

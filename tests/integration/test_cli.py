@@ -72,9 +72,9 @@ def test_the_ten_worst_can_be_pasted(finished):
 def test_json_is_one_document_on_stdout(finished, few):
     out, _ = finished
     document = json.loads(bitplan("report", out, "--json").stdout)
-    assert document["schema_version"] == 1
+    assert (document["format"], document["version"]) == ("bitplan-report", 1)
     inventory = json.loads(bitplan("inspect", MODEL, "--json").stdout)
-    assert inventory["schema_version"] == 1
+    assert inventory["format"] == "bitplan-report" and inventory["plan"] is None
 
 
 def test_stages_go_on_from_a_run_folder(finished, few, tmp_path):
