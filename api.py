@@ -228,10 +228,18 @@ def demo(
     folder = pathlib.Path(__file__).parent / "analyzer" / "demo"
     data = folder / "data.npz"
     return run(
-        folder / "model.tflite", f"{data}:x_calibration,y_calibration", evaluation=f"{data}:x_eval,y_eval", scale="tf",
-        size_budget=size_budget or DEMO_BUDGET, out=out, force=force, workers=workers, reporter=reporter, warn=warn,
+        folder / "fashion_mobilenet.tflite",
+        f"{data}:x_calibration,y_calibration",
+        evaluation=f"{data}:x_eval,y_eval",
+        scale="tf",
+        size_budget=size_budget or DEMO_BUDGET,
+        out=out,
+        force=force,
+        workers=workers,
+        reporter=reporter,
+        warn=warn,
         command=command,
-    )  # fmt: skip
+    )
 
 
 def _resize_text(size: str | int | tuple[int, int]) -> str:

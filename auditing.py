@@ -109,7 +109,14 @@ def _quiet(options: dict[str, Any], calibration: Any) -> dict[str, Any]:
     warn: Callable[[str], None] = options.get("warn", ignore)
     if calibration is not None:
         return options
-    return {**options, "warn": lambda m: None if "among the evaluation" in m or "were asked for" in m else warn(m)}
+    said: set[str] = set()
+
+    def once(message: str) -> None:
+        if message not in said and "calibration" not in message and "were asked for" not in message:
+            said.add(message)
+            warn(message)
+
+    return {**options, "warn": once}
 
 
 def _cause(graph: Graph, measurement: Measurement, total: float) -> AuditCause:

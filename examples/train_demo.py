@@ -1,7 +1,7 @@
 """Trains the network that `bitplan demo` analyses, and packs it with its data.
 
 A MobileNetV2-style classifier (inverted residuals, depthwise convolutions, ReLU6) for Fashion-MNIST, trained from
-scratch on the CPU. Writes `model.tflite` and `data.npz` into `analyzer/demo/`.
+scratch on the CPU. Writes `fashion_mobilenet.tflite` and `data.npz` into `analyzer/demo/`.
 
     apt-get install dataset-fashion-mnist
     python examples/train_demo.py --minutes 20
@@ -120,12 +120,13 @@ def main() -> None:
     data = tf.data.Dataset.from_tensor_slices((prepare(train_x), train_y.astype(np.int32)))
     data = data.shuffle(len(train_x), seed=args.seed).map(augment, num_parallel_calls=2).batch(BATCH, True).prefetch(2)
     model = build()
-    model.compile(keras.optimizers.AdamW(PEAK_RATE, weight_decay=2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    optimizer = keras.optimizers.AdamW(PEAK_RATE, weight_decay=2e-3)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(data, epochs=10_000, verbose=2, callbacks=[CpuMinutes(args.minutes)])
     print("held back:", model.evaluate(prepare(held_x), held_y, verbose=0)[1])
 
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    (args.out / "fashion_mobilenet.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     np.savez_compressed(
         args.out / "data.npz",
         x_calibration=held_x[:CALIBRATION, ..., None],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ..analyzer.schema import Audit
+from ..analyzer.schema import Audit, Interval
 from . import numbers
 from .cells import Cell, Column, Row, Span, Table, Verdict
 from .html import environment, page_frame
+
+_STRANGER = 0.5
+"""nmse above which a quantized file hardly follows its float model; 1 is as bad as answering with the mean."""
 
 _SHARE_TO_NAME = 0.3
 """Above this share one source is the story; below it, naming one would mislead."""
@@ -84,6 +87,10 @@ def _size(size_bytes: int) -> Cell:
 
 def _verdict(found: Audit) -> Verdict:
     sentences = [_drop(found), _cause(found)]
+    if found.measured_nmse > _STRANGER:
+        sentences.append([
+            Span("Their outputs have next to nothing in common: the float model is probably not its parent.")
+        ])  # fmt: skip
     if found.external_buffers:
         sentences.append([Span("Its buffers lie behind the flatbuffer: TFLite Micro reads such a file as garbage.")])
     drop = found.evaluation.drop_points
@@ -104,9 +111,12 @@ def _drop(found: Audit) -> list[Span]:
     word = {"accuracy": "points of accuracy", "agreement": "% of the float model's answers"}.get(e.drop_of, "of metric")
     p = "" if e.mcnemar_p is None else f"; exact McNemar test p = {numbers.probability(e.mcnemar_p)}"
     said = "loses" if drop.low > 0 else "shows no significant loss:"
+    figure = numbers.interval(drop)
+    if drop.high < 0:
+        said, figure = "gains", numbers.interval(Interval(-drop.value, -drop.high, -drop.low))
     return [
         Span(f"The quantized file {said} "),
-        Span(f"{numbers.interval(drop)} {word}", "figure"),
+        Span(f"{figure} {word}", "figure"),
         Span(f"{n}{p}."),
     ]
 

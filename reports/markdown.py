@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from .cells import Table
+from .cells import Cell, Table
 
 
 def as_markdown(table: Table, most: int | None = None) -> str:
@@ -16,7 +16,7 @@ def as_markdown(table: Table, most: int | None = None) -> str:
     """
     rows = table.rows if most is None else table.rows[:most]
     head = [_escape(column.label) for column in table.columns]
-    body = [[_escape(cell.text) for cell in row.cells] for row in rows]
+    body = [[_escape(_text(cell)) for cell in row.cells] for row in rows]
     widths = [max(3, *(_width(line[k]) for line in [head, *body])) for k in range(len(head))]
     rule = ["-" * (w - 1) + (":" if c.numeric else "-") for w, c in zip(widths, table.columns, strict=True)]
     lines = [_line(line, widths, table) for line in (head, rule, *body)]
@@ -31,6 +31,10 @@ def _line(cells: list[str], widths: list[int], table: Table) -> str:
         space = " " * (width - _width(text))
         padded.append(space + text if column.numeric else text + space)
     return "| " + " | ".join(padded) + " |"
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.text} ({cell.detail})" if cell.detail else cell.text
 
 
 def _escape(text: str) -> str:

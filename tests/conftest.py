@@ -26,4 +26,4 @@ def shared() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def demo_model() -> bytes:
-    return (ROOT / "analyzer" / "demo" / "model.tflite").read_bytes()
+    return (ROOT / "analyzer" / "demo" / "fashion_mobilenet.tflite").read_bytes()

@@ -19,7 +19,6 @@ from bitplan.analyzer.schema import (
     Measurement,
     OutputError,
     Plan,
-    Provenance,
     Range,
     Results,
     SensitivityTable,
@@ -28,7 +27,7 @@ from bitplan.analyzer.schema import (
     Verification,
 )
 
-from .results_graph import FLOAT_BYTES, Builder, mobilenet_graph
+from .results_parts import FLOAT_BYTES, Builder, mobilenet_graph, provenance
 
 HOSTILE = [
     "</script><b>\"'",
@@ -194,44 +193,6 @@ def verification() -> Verification:
     )
     types = {"int8": 118, "int32": 53, "float32": 6}
     return Verification(evaluations, (), types, "e5" * 32, 5000, "a1" * 32, 2_735_180, 0.0109, 0.0112)
-
-
-def described(source: str, samples: int, digest: str) -> dict[str, object]:
-    """Data as a run records it."""
-    entry = {
-        "name": "image",
-        "shape": [96, 96, 3],
-        "dtype": "float32",
-        "minimum": -1.0,
-        "maximum": 1.0,
-        "mean": -0.052,
-        "standard_deviation": 0.497,
-    }
-    return {
-        "source": source, "random": False, "preprocessing": {"resize": [96, 96], "scale": "tf", "function": ""},
-        "count": samples, "labelled": False, "digest": digest * 32, "labels_digest": "", "inputs": [entry],
-        "class_counts": {}, "class_names": [], "notes": [],
-    }  # fmt: skip
-
-
-def provenance(**more: object) -> Provenance:
-    """Of the benchmark run."""
-    base = Provenance(
-        "bitplan run mobilenetv2_cifar10_96.keras --calibration cifar10.npz:x_unlabelled"
-        " --evaluation cifar10.npz:x_eval,y_eval --resize 96 --scale tf --size-budget 2.80MB --out out",
-        0,
-        {"bitplan": "0.1.0", "tensorflow": "2.21.0", "ai-edge-litert": "2.3.0", "litert-quantizer": "0.11.0"},
-        "mobilenetv2_cifar10_96.keras",
-        "b2" * 32,
-        described("cifar10.npz:x_unlabelled", 256, "c3"),
-        {
-            **described("cifar10.npz:x_eval,y_eval", 5000, "a1"),
-            "labelled": True, "class_counts": {str(c): 488 + c for c in range(10)},
-        },
-        (),
-        {"calibration_s": 2.41, "sensitivity_s": 58.2, "plan_s": 0.62, "verify_s": 31.4, "peak_rss_bytes": 1.412e9},
-    )  # fmt: skip
-    return dataclasses.replace(base, **more)
 
 
 def mobilenet() -> Results:

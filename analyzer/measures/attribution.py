@@ -1,7 +1,7 @@
 """Where a quantized file's error comes from: its own weights and scales, put into the float network one at a time.
 
 The file may come from any converter. Its ops are aligned with the float network's by kind and shape, in order, with
-QUANTIZE and DEQUANTIZE left out; what cannot be aligned is listed.
+QUANTIZE and DEQUANTIZE left out; a layer that was split into hi + lo counts as one. What cannot be aligned is listed.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class QuantizedFile:
             )
         self._graph = self._model.subgraphs[0]
         self._float = graph
+        self._splits = self._find_splits()
         self.alignment = self._align()
 
     @property
@@ -97,7 +98,9 @@ class QuantizedFile:
         if producer is None or producer not in self.alignment.ops:
             return None
         place = self._float.ops[producer].outputs.index(float_tensor)
-        return int(self._graph.operators[self.alignment.ops[producer]].outputs[place])
+        matched = self.alignment.ops[producer]
+        writer = self._splits[matched][1] if matched in self._splits else matched
+        return int(self._graph.operators[writer].outputs[place])
 
     def activation_grid(self, float_tensor: int) -> Grid | None:
         """How the file quantizes an activation; None where it stays float or could not be aligned."""
@@ -116,7 +119,15 @@ class QuantizedFile:
         place = kernels.WEIGHTS_INPUT.get(op.opcode)
         if place is None or op.index not in self.alignment.ops:
             return None
-        tensor = self._graph.tensors[self._graph.operators[self.alignment.ops[op.index]].inputs[place]]
+        matched = self.alignment.ops[op.index]
+        found = self._dequantized(matched, place)
+        if found is None or matched not in self._splits:
+            return found
+        low = self._dequantized(self._splits[matched][0], place)
+        return None if low is None else (found[0] + low[0], 16)
+
+    def _dequantized(self, op: int, place: int) -> tuple[np.ndarray, int] | None:
+        tensor = self._graph.tensors[self._graph.operators[op].inputs[place]]
         integers = fb.constant(self._model, tensor)
         dtype = fb.dtype_name(tensor)
         if integers is None or dtype not in _INTEGERS or not self._has_scale(tensor):
@@ -130,8 +141,10 @@ class QuantizedFile:
         return values.astype(np.float32), {"int4": 4, "int16": 16}.get(dtype, 8)
 
     def _align(self) -> Alignment:
+        inner = {part for split in self._splits.values() for part in split}
         places = [
-            i for i, op in enumerate(self._graph.operators) if fb.opcode_name(self._model, op) not in _BORDERS
+            i for i, op in enumerate(self._graph.operators)
+            if fb.opcode_name(self._model, op) not in _BORDERS and i not in inner
         ]  # fmt: skip
         theirs = [self._signature(self._graph.operators[i]) for i in places]
         ours = [self._float_signature(op) for op in self._float.ops]
@@ -140,6 +153,22 @@ class QuantizedFile:
             block.a + k: places[block.b + k] for block in matcher.get_matching_blocks() for k in range(block.size)
         }  # fmt: skip
         return Alignment(pairs, tuple(op.key for op in self._float.ops if op.index not in pairs))
+
+    def _find_splits(self) -> dict[int, tuple[int, int]]:
+        """Layers kept as hi + lo: by the first op, the second one and the ADD of the two."""
+        ops, found = self._graph.operators, {}
+        writers = {int(t): i for i, op in enumerate(ops) for t in op.outputs}
+        for index, op in enumerate(ops):
+            if fb.opcode_name(self._model, op) != "ADD":
+                continue
+            high, low = (writers.get(int(t)) for t in op.inputs)
+            if high is None or low is None or high == low:
+                continue
+            high, low = sorted((high, low))
+            alike = self._signature(ops[high]) == self._signature(ops[low])
+            if alike and ops[high].inputs[0] == ops[low].inputs[0] and self._signature(ops[high])[0] in kernels.SPLIT:
+                found[high] = (low, index)
+        return found
 
     def _signature(self, op: Any) -> tuple[str, int]:
         opcode = fb.opcode_name(self._model, op)

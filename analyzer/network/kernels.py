@@ -34,7 +34,7 @@ _INT8 = WEIGHTED | MOVEMENT | {
 }  # fmt: skip
 _NO_INT16 = frozenset({"SQUARED_DIFFERENCE", "HARD_SWISH", "SPACE_TO_DEPTH"})
 _INT4_WEIGHTS = frozenset({"CONV_2D", "FULLY_CONNECTED"})
-_SPLIT = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+SPLIT = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _FUSED = frozenset({"NONE", "RELU", "RELU6", "RELU_N1_TO_1"})
 
 
@@ -54,7 +54,7 @@ def schemes_for(opcode: str, *, fused_activation: str = "NONE", constant_weights
         return ("float",)
     names = ["w4a8", "w4a16"] if opcode in _INT4_WEIGHTS else []
     names += ["w8a8", "w8a16"]
-    names += ["w16a8", "w16a16"] if opcode in _SPLIT else []
+    names += ["w16a8", "w16a16"] if opcode in SPLIT else []
     return (*names, "float")
 
 

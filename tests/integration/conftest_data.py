@@ -14,4 +14,4 @@ DEMO = pathlib.Path(__file__).resolve().parents[2] / "analyzer" / "demo"
 def demo():
     """Flatbuffer, calibration images uint8 [256, 28, 28, 1] and their labels."""
     arrays = np.load(DEMO / "data.npz")
-    return (DEMO / "model.tflite").read_bytes(), arrays["x_calibration"], arrays["y_calibration"]
+    return (DEMO / "fashion_mobilenet.tflite").read_bytes(), arrays["x_calibration"], arrays["y_calibration"]

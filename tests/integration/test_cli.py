@@ -15,7 +15,7 @@ import pytest
 from conftest_data import DEMO, demo
 
 DATA = DEMO / "data.npz"
-MODEL = DEMO / "model.tflite"
+MODEL = DEMO / "fashion_mobilenet.tflite"
 CALIBRATION = f"{DATA}:x_calibration,y_calibration"
 EVALUATION = f"{DATA}:x_eval,y_eval"
 

@@ -23,7 +23,7 @@ def test_the_wheel_holds_the_product_and_no_more(tmp_path):
     for needed in (
         "bitplan/cli.py",
         "bitplan/py.typed",
-        "bitplan/analyzer/demo/model.tflite",
+        "bitplan/analyzer/demo/fashion_mobilenet.tflite",
         "bitplan/analyzer/demo/data.npz",
         "bitplan/analyzer/demo/LICENSE-fashion-mnist.txt",
         "bitplan/reports/templates/report.html",

@@ -174,9 +174,7 @@ def test_wrong_indices_and_sizes_never_reach_the_interpreter(tiny, damage, monke
     end = tiny.op("RELU", [y], [tiny.tensor("end", [1, 2])])
     tiny.data(end)
     damage(tiny)
-    monkeypatch.setattr(
-        "bitplan.analyzer.inputs.shapes.Runner", lambda *_, **__: pytest.fail("the interpreter saw it")
-    )
+    monkeypatch.setattr("bitplan.analyzer.inputs.shapes.Runner", lambda *_, **__: pytest.fail("the interpreter saw it"))
     with pytest.raises(UnsupportedModel, match="damaged"):
         normalise(tiny.data())
 
