@@ -197,6 +197,7 @@ class Run:
         if mismatches:
             if run.folder:
                 run.folder.write_bytes("model.MISMATCH.tflite", run.model)
+                (run.folder.path / "model.tflite").unlink(missing_ok=True)  # it would pass for this plan's
             first = mismatches[0]
             raise PlanMismatch(
                 f"the emitted file differs from the plan in {len(mismatches)} places, first at {first.layer}: "
@@ -205,8 +206,9 @@ class Run:
             )
         if run.folder:
             run.folder.write_bytes("model.tflite", run.model)
-            run.folder.write_bytes("recipe.json", _json(list(run.recipe)).encode())
-            run.folder.write_bytes("ranges.json", _json(run.ranges).encode())
+            if run.recipe:  # a model that was read from the folder has its recipe there
+                run.folder.write_bytes("recipe.json", _json(list(run.recipe)).encode())
+                run.folder.write_bytes("ranges.json", _json(run.ranges).encode())
         return run
 
     def verify(self, evaluation: Any = None) -> Run:

@@ -138,8 +138,10 @@ def layer_table(results: Results) -> Table:
         Column("Kind", "Most telling first"),
         Column("Weights", "Values in weights and constant operands", True),
         Column("MACs", "Multiply-accumulates for one sample", True),
-        Column("Output", "Elements of one sample's output", True),
+        Column("Output", "Bytes of one sample's output in float; int8 takes a quarter, int16 half", True),
     ]
+    if not assigned:
+        columns.append(Column("Can take", "Schemes that exist for this op"))
     if assigned:
         columns += [
             Column("Plan", "Scheme of the plan"),
@@ -169,8 +171,10 @@ def layer_table(results: Results) -> Table:
                 op.macs or None,
                 f"{numbers.count(op.macs)}" if op.macs else "",
             ),
-            Cell(numbers.count(elements), elements, shape),
+            Cell(numbers.kibibytes(4 * elements), 4 * elements, f"{shape}, {numbers.count(elements)} elements"),
         ]
+        if not assigned:
+            cells.append(Cell(", ".join(op.schemes), len(op.schemes), op.refusal))
         if assigned:
             chosen = assigned.get(op.key)
             cells += [
