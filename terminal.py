@@ -49,7 +49,7 @@ class Console:
         """Starts a line of progress; see `api.Reporter`."""
         self.close_progress()
         if not self._stderr.is_terminal:
-            self._stderr.print(f"{title} ...", markup=False)
+            self._stderr.print(f"{title} ...", markup=False, soft_wrap=True)
             return lambda _done, _total: None
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=self._stderr, transient=True)
@@ -60,7 +60,7 @@ class Console:
 
     def warn(self, message: str) -> None:
         """A line on stderr."""
-        self._stderr.print(f"warning: {message}", style="yellow", markup=False)
+        self._stderr.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
     def close_progress(self) -> None:
         if self._progress is not None:

@@ -6,6 +6,7 @@ threads run several interpreters; `invoke` gives up Python's lock.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,10 +15,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModel
+from ..silence import silenced
 from . import flatbuffer as fb
 
 KERNELS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 DEFAULT_WORKERS = 2
+
+
+_spoken = False
+
+
+def _first_words() -> contextlib.AbstractContextManager[None]:
+    """Silence for the first interpreter of a process, which greets on stderr."""
+    global _spoken
+    if _spoken:
+        return contextlib.nullcontext()
+    _spoken = True
+    return silenced(2)
 
 
 @dataclass(frozen=True)
@@ -53,10 +67,11 @@ class Runner:
 
         resolver = getattr(interpreter.OpResolverType, KERNELS[kernels])
         try:
-            self._interpreter = interpreter.Interpreter(
-                model_content=flatbuffer, num_threads=1, experimental_op_resolver_type=resolver
-            )
-            self._interpreter.allocate_tensors()
+            with _first_words():
+                self._interpreter = interpreter.Interpreter(
+                    model_content=flatbuffer, num_threads=1, experimental_op_resolver_type=resolver
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UnsupportedModel(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...analyzer.errors import SolverStopped
 from ...analyzer.schema import Scheme
+from ...analyzer.silence import silenced
 from .choices import Choices
 from .program import Program, chosen
 
@@ -25,7 +21,6 @@ _BUDGET_UNIT = 1000
 
 _ROUNDS = 8
 _OPTIMAL, _LIMIT, _INFEASIBLE = 0, 1, 2
-_OUTPUT = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ def solve(
     bound = -np.inf
     for _ in range(_ROUNDS):
         extra = [] if limit is None else [optimize.LinearConstraint(sizes[None, :], -np.inf, limit / _BUDGET_UNIT)]
-        with _silence():
+        with silenced(1):  # HiGHS prints some lines whatever its options say
             result = optimize.milp(
                 np.asarray(objective, np.float64),
                 integrality=np.array(program.integer, np.int64),
@@ -114,29 +109,6 @@ def smallest_schemes(program: Program, choices: Choices) -> list[Scheme]:
     if solution.schemes is None:
         raise SolverStopped("the solver found no smallest file within its limits", "allow fewer schemes (--allow)")
     return list(solution.schemes)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps HiGHS off the standard output, where it prints some lines whatever its options say."""
-    with _OUTPUT:
-        try:
-            sys.stdout.flush()
-            saved = os.dup(1)
-        except (OSError, ValueError):  # there is no standard output
-            yield
-            return
-        c_library = ctypes.CDLL(None)
-        c_library.fflush(None)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        try:
-            yield
-        finally:
-            c_library.fflush(None)  # its lines wait in C's buffer
-            os.dup2(saved, 1)
-            os.close(saved)
-            os.close(nowhere)
 
 
 def _word(message: str) -> str:

@@ -1,0 +1,39 @@
+"""Keeps libraries written in C++ off a stream of this process, where they print whatever their options say."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+_TURN = threading.Lock()
+
+
+@contextlib.contextmanager
+def silenced(descriptor: int) -> Iterator[None]:
+    """Sends what is written to a file descriptor to nowhere; other threads' writing meanwhile too.
+
+    Args:
+      descriptor: 1 for stdout, 2 for stderr. A process that has none has nothing to silence.
+    """
+    with _TURN:
+        try:
+            (sys.stdout if descriptor == 1 else sys.stderr).flush()
+            saved = os.dup(descriptor)
+        except (AttributeError, OSError, ValueError):
+            yield
+            return
+        c_library = ctypes.CDLL(None)
+        c_library.fflush(None)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        try:
+            yield
+        finally:
+            c_library.fflush(None)  # lines may still wait in C's own buffer
+            os.dup2(saved, descriptor)
+            os.close(saved)
+            os.close(nowhere)
