@@ -13,25 +13,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .analyzer.conversion.converter import check_plan
+from .analyzer.errors import UsageError
 from .analyzer.inputs.dataset import (
     Samples,
-    check_labels,
     input_specs,
-    overlap_warnings,
     random_samples,
-    range_warnings,
 )
 from .analyzer.inputs.declaration import DataDeclaration
+from .analyzer.inputs.functions import import_function
 from .analyzer.inputs.loader import load_float
 from .analyzer.inputs.preprocessing import resize_text
 from .analyzer.measures.per_sample import Metric
+from .analyzer.network import flatbuffer as fb
 from .analyzer.network.graph import build_graph
 from .analyzer.network.runtime import DEFAULT_WORKERS
 from .analyzer.runs import RunFolder
 from .analyzer.schema import DEFAULT_ALLOWED, Calibration, Plan, SensitivityTable, Verification
 from .auditing import audit
 from .checking import check
-from .record import Inputs, Measured, Options, as_classifier, check_plan_options, judged_at_outputs, labelled
+from .record import (
+    Emitted,
+    Inputs,
+    Measured,
+    Options,
+    as_classifier,
+    check_plan_options,
+    data_warnings,
+    judged_at_outputs,
+    labelled,
+)  # fmt: skip
 from .session import RANDOM_SAMPLES, Reporter, Run, ignore, silent
 
 DEFAULT_SAMPLES = 256
@@ -52,6 +63,7 @@ def prepare(
     out: str | pathlib.Path | None = None,
     force: bool = False,
     trust_model: bool = False,
+    compare_data: bool = True,
     workers: int = DEFAULT_WORKERS,
     reporter: Reporter = silent,
     warn: Callable[[str], None] = ignore,
@@ -71,6 +83,7 @@ def prepare(
       out: Run folder; None keeps everything in memory.
       force: Take a folder that holds something else.
       trust_model: Whether code inside a model file may run.
+      compare_data: Whether to warn where calibration and evaluation data are unlike, or share samples.
       workers: Threads.
       reporter, warn: Take progress and warnings.
       command: As typed, for the record.
@@ -78,8 +91,14 @@ def prepare(
     warnings: list[str] = []
 
     def note(message: str) -> None:
-        warnings.append(message)
-        warn(message)
+        if message not in warnings:
+            warnings.append(message)
+            warn(message)
+
+    if workers < 1:
+        raise UsageError(f"{workers} workers cannot work", "take at least 1")
+    if isinstance(metric, str) and metric:
+        import_function(metric)  # a name that leads nowhere is better known now than after the calibration
 
     reporter("Loading the model")(0, 1)
     loaded = load_float(model, trust_model=trust_model, warn=note)
@@ -92,20 +111,15 @@ def prepare(
         name = str(data) if isinstance(data, str | pathlib.Path) else ""
         declaration = DataDeclaration(name, _resize_text(resize), scale, preprocess, limit, even, seed)
         reporter(f"Reading {name or 'the data'}")(0, 1)
-        samples = declaration.load(specs, note, None if name else data)
-        if graph.is_classifier:
-            check_labels(samples, graph.tensors[graph.outputs[0]].shape[-1])
-        return declaration, samples
+        return declaration, declaration.load(specs, note, None if name else data)
 
     calibration_declared, calibration_read = declare(calibration, calibration_samples, balanced)
     evaluation_declared, evaluation_read = declare(evaluation, None, False)
     used = calibration_read or random_samples(specs, RANDOM_SAMPLES, seed).in_content_order()
     if calibration_read is None:
         note("no calibration data was given: random values stand in, and every figure is about them")
-    if evaluation_read is not None and calibration_read is not None:
-        for message in range_warnings(calibration_read.describe(), evaluation_read.describe()):
-            note(message)
-        for message in overlap_warnings(calibration_read, evaluation_read):
+    if evaluation_read is not None and compare_data:
+        for message in data_warnings(used, evaluation_read):
             note(message)
     graph = as_classifier(judged_at_outputs(graph, metric), evaluation_read, calibration_read)
     options = Options(
@@ -132,18 +146,30 @@ def prepare(
     )  # fmt: skip
     if folder is not None:
         folder.write_bytes("float.tflite", loaded.flatbuffer)
-        run._save("inputs", inputs, "")
+        run.save_stage("inputs", inputs, "")
     return run
 
 
 def open_run(
     path: str | pathlib.Path,
     *,
+    with_plan: bool = True,
     workers: int = DEFAULT_WORKERS,
     reporter: Reporter = silent,
     warn: Callable[[str], None] = ignore,
 ) -> Run:
-    """Opens a run folder with every stage that is in it."""
+    """Opens a run folder with every stage in it that belongs to the stage before.
+
+    Args:
+      path: The folder.
+      with_plan: Whether the plan is wanted; a plan that was edited into nonsense does not keep a new one from being
+        made.
+      workers, reporter, warn: As in `prepare`.
+
+    Raises:
+      RunFolderError: There is no run in the folder, or a stage is damaged.
+      UsageError: The plan does not fit the network.
+    """
     folder = RunFolder.open(path)
     inputs = folder.require("inputs", Inputs)
     flatbuffer = folder.read_bytes("float.tflite")
@@ -151,18 +177,31 @@ def open_run(
     if any(d.get("labelled") for d in (inputs.calibration, inputs.evaluation)):
         graph = labelled(graph)
     measured = folder.load("measured", Measured) or Measured()
-    plan = folder.load("plan", Plan)
+    calibration = folder.load("calibration", Calibration)
+    sensitivity = folder.load("sensitivity", SensitivityTable)
+    plan = folder.load("plan", Plan) if with_plan else None
+    if plan is not None:
+        check_plan(graph, plan)
+        if folder.is_edited("plan"):
+            inputs = replace(inputs, notes=(*inputs.notes, "plan.json was edited by hand: its predictions are older."))
+    same_data = (
+        calibration is not None and sensitivity is not None and sensitivity.data_digest == calibration.data_digest
+    )
     run = Run(
         flatbuffer, graph, inputs, folder=folder, workers=workers, reporter=reporter, warn=warn,
-        calibration=folder.load("calibration", Calibration),
-        sensitivity=folder.load("sensitivity", SensitivityTable),
+        calibration=calibration,
+        sensitivity=sensitivity if same_data else None,
         plan_=plan,
-        verification=folder.load("verification", Verification),
         measured=measured.figures,
     )  # fmt: skip
-    if (folder.path / "model.tflite").is_file():
-        run = replace(run, model=folder.read_bytes("model.tflite"))
-    return run
+    if plan is None or calibration is None or not (folder.path / "model.tflite").is_file():
+        return run
+    emitted = folder.load("emitted", Emitted)
+    model, verification = folder.read_bytes("model.tflite"), folder.load("verification", Verification)
+    belongs = verification is not None and verification.file_digest == fb.digest(model)
+    return replace(
+        run, model=model, made_from=emitted.made_from if emitted else "", verification=verification if belongs else None
+    )  # fmt: skip
 
 
 def analyze(model: Any, calibration: Any = None, *, left_float: bool = True, **options: Any) -> Run:
@@ -192,7 +231,7 @@ def run(
     **options: Any,
 ) -> Run:
     """The whole way: analyze, plan, convert, verify, and report where there is a folder."""
-    check_plan_options(size_budget, allow)
+    check_plan_options(size_budget, allow, io, strategy)
     analyzed = analyze(model, calibration, left_float=left_float, **options)
     planned = analyzed.plan(size_budget, allow=allow, io=io, strategy=strategy)
     result = planned.convert().verify()

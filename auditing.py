@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from .analyzer.conversion.type_check import count_types
 from .analyzer.conversion.verification import Candidate, evaluate
-from .analyzer.errors import DataError, UnsupportedModel
+from .analyzer.errors import DataError, UnsupportedModel, UsageError
 from .analyzer.measures.attribution import QuantizedFile, attribute
 from .analyzer.measures.calibration import calibrate
 from .analyzer.network import flatbuffer as fb
 from .analyzer.network.runtime import DEFAULT_WORKERS
-from .analyzer.runs import RunFolder
+from .analyzer.runs import RunFolder, content_key
 from .analyzer.schema import Audit, AuditCause, Graph, Measurement
-from .session import Reporter, ignore, silent
+from .session import Reporter, silent
 
 
 def audit(
@@ -55,17 +54,19 @@ def audit(
 
     if evaluation is None:
         raise DataError("an audit needs evaluation data", "give --evaluation FILE.npz:x,y")
-    file = pathlib.Path(quantized).read_bytes() if isinstance(quantized, str | pathlib.Path) else quantized
+    file = _read(quantized) if isinstance(quantized, str | pathlib.Path) else quantized
+    folder = None if out is None else RunFolder.create(out, force, key=content_key("audit", file))
     run = prepare(
         float_model, calibration if calibration is not None else evaluation, evaluation=evaluation,
-        calibration_samples=samples, seed=seed, workers=workers, reporter=reporter, **_quiet(options, calibration),
+        calibration_samples=samples, seed=seed, workers=workers, reporter=reporter,
+        compare_data=calibration is not None, **options,
     )  # fmt: skip
     opened = QuantizedFile(file, run.graph)
     if not opened.is_quantized:
         raise UnsupportedModel("the second file has no quantized tensors", "give FLOAT first, then QUANTIZED")
-    if len(opened.inputs) != len(run.graph.inputs) or len(opened.outputs) != len(run.graph.outputs):
-        raise UnsupportedModel("the two files have unlike inputs or outputs", "give a file and its float parent")
     graph = run.graph
+    if opened.ports() != [graph.tensors[t].elements for t in (*graph.inputs, *graph.outputs)]:
+        raise UnsupportedModel("the two files have unlike inputs or outputs", "give a file and its float parent")
     compared = [opened.tensor(t) for t in graph.compared]
     if None in compared:
         graph = replace(graph, compared=graph.outputs)
@@ -99,24 +100,9 @@ def audit(
         samples=len(studied),
         external_buffers=fb.has_external_buffers(file),
     )
-    if out is not None:
-        _write(found, run.inputs.options.model_name, RunFolder.create(out, force))
+    if folder is not None:
+        _write(found, run.inputs.options.model_name, folder)
     return found
-
-
-def _quiet(options: dict[str, Any], calibration: Any) -> dict[str, Any]:
-    """Without calibration data of its own the same samples serve twice, which is meant and needs no warning."""
-    warn: Callable[[str], None] = options.get("warn", ignore)
-    if calibration is not None:
-        return options
-    said: set[str] = set()
-
-    def once(message: str) -> None:
-        if message not in said and "calibration" not in message and "were asked for" not in message:
-            said.add(message)
-            warn(message)
-
-    return {**options, "warn": once}
 
 
 def _cause(graph: Graph, measurement: Measurement, total: float) -> AuditCause:
@@ -145,3 +131,10 @@ def _write(found: Audit, model_name: str, folder: RunFolder) -> None:
 
     folder.save("audit", found, "")
     folder.write_bytes("report.html", render_audit(found, model_name).encode())
+
+
+def _read(path: str | pathlib.Path) -> bytes:
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", "give the path of a quantized .tflite") from error

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import re
 from dataclasses import dataclass
 
-from .analyzer.errors import EXIT_LIMIT, EXIT_OK, EXIT_UNDECIDED, UsageError
+from .analyzer.errors import EXIT_LIMIT, EXIT_OK, EXIT_UNDECIDED, RunFolderError, UsageError
 from .analyzer.measures.statistics import decide
-from .analyzer.runs import RunFolder
-from .analyzer.schema import Plan, Verification
+from .analyzer.schema import Interval
 
 _POINTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:pt|pts|points?|%)?")
 
@@ -46,13 +46,14 @@ def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = ""
     Raises:
       UsageError: There is no limit to check, or no drop was measured.
     """
+    from .api import open_run
     from .strategies.assignment.budget import parse_size
 
     if not (max_drop or max_bytes):
         raise UsageError("there is nothing to check", "give --max-drop 1pt, --max-bytes 2.8MB, or both")
-    opened = RunFolder.open(folder)
-    verification = opened.require("verification", Verification)
-    opened.require("plan", Plan)
+    verification = open_run(folder).verification
+    if verification is None:
+        raise RunFolderError(f"{folder} has no verification of the file that is in it", "run `bitplan verify` first")
     evaluation = verification.find("plan")
     assert evaluation is not None, "every verification judges the plan"
     parts, codes = [], [EXIT_OK]
@@ -78,9 +79,10 @@ def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = ""
         decision = decide(drop, points)
         codes.append({"holds": EXIT_OK, "broken": EXIT_LIMIT, "undecided": EXIT_UNDECIDED}[decision])
         word = {"holds": "within", "broken": "OVER", "undecided": "undecided against"}[decision]
+        enough = "" if decision != "undecided" else _images_needed(drop, points, evaluation.error.samples)
         parts.append(
             f"{evaluation.drop_of} drop {drop.value:.2f} points (95 %: {drop.low:.2f} to {drop.high:.2f}, "
-            f"n = {evaluation.error.samples}, {evaluation.kernels}), {word} {points:g}"
+            f"n = {evaluation.error.samples}, {evaluation.kernels}), {word} {points:g}{enough}"
         )
     code = EXIT_LIMIT if EXIT_LIMIT in codes else max(codes)
     word = {EXIT_OK: "holds", EXIT_LIMIT: "BROKEN", EXIT_UNDECIDED: "undecided"}[code]
@@ -93,3 +95,12 @@ def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = ""
         drop_low=drop.low if drop else None,
         drop_high=drop.high if drop else None,
     )
+
+
+def _images_needed(drop: Interval, limit: float, samples: int) -> str:
+    """How many samples would about decide, if the drop stayed where it is: an interval shrinks with their root."""
+    distance = abs(drop.value - limit)
+    if distance == 0:
+        return "; the drop lies on the limit, which no number of images decides"
+    needed = samples * (max(drop.high - drop.value, drop.value - drop.low) / distance) ** 2
+    return f"; needs about {math.ceil(needed / 100) * 100} images to decide"

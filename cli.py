@@ -7,17 +7,19 @@ Exit codes: 0 good; 1 a limit does not hold; 2 usage or unsupported input; 3 the
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import pathlib
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .analyzer.errors import EXIT_OK, BitplanError
+from .analyzer.errors import EXIT_OK, EXIT_USAGE, BitplanError
+from .analyzer.schema import DEFAULT_ALLOWED
 
 if TYPE_CHECKING:
     from .session import Run
@@ -83,7 +85,7 @@ Budget = Annotated[
 Allow = Annotated[
     str, typer.Option(metavar="SCHEMES", help="Comma-separated: w4a8, w4a16, w8a8, w8a16, w16a8, w16a16, float.")
 ]
-DEFAULT_ALLOW = "w4a8,w8a8,w8a16,w16a8,w16a16,float"
+DEFAULT_ALLOW = ",".join(DEFAULT_ALLOWED)
 IoOption = Annotated[Io, typer.Option("--io", help="Type of the model's inputs and outputs.")]
 TargetOption = Annotated[Target, typer.Option("--target", help="Where the model will run.")]
 StrategyOption = Annotated[Strategy, typer.Option("--strategy", help="How to choose.")]
@@ -129,7 +131,7 @@ def run(
     from . import api
     from .terminal import Console
 
-    with Console(as_json) as console:
+    with Console(as_json) as console, _writing(out, force):
         result = api.run(
             model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
             resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, size_budget=size_budget,
@@ -176,7 +178,7 @@ def analyze(
     from . import api
     from .terminal import Console
 
-    with Console(as_json) as console:
+    with Console(as_json) as console, _writing(out, force):
         result = api.analyze(
             model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
             resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, seed=seed, out=out, force=force,
@@ -198,7 +200,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Chooses a precision for every layer of an analyzed model, and writes plan.json, which you may edit."""
-    _stage(as_json, folder, ("plan", "files"), lambda r: r.plan(
+    _stage(as_json, folder, ("plan", "files"), with_plan=False, step=lambda r: r.plan(
         size_budget, allow=_names(allow), io=io.value, strategy=strategy.value))  # fmt: skip
 
 
@@ -209,7 +211,7 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Makes model.tflite from plan.json and checks the type of every tensor in it."""
-    _stage(as_json, folder, ("files",), lambda r: r.with_plan_file(plan).convert())
+    _stage(as_json, folder, ("files",), lambda r: r.with_plan_file(plan).convert(), with_plan=plan is None)
 
 
 @app.command(epilog="bitplan verify out --evaluation test.npz:x,y")
@@ -245,7 +247,7 @@ def audit(
     from . import api
     from .terminal import Console
 
-    with Console(as_json) as console:
+    with Console(as_json) as console, _writing(out, force):
         found = api.audit(
             float_model, quantized, evaluation=evaluation, calibration=calibration, resize=resize, scale=scale,
             preprocess=preprocess, samples=samples, seed=seed, out=out, force=force, trust_model=trust_model,
@@ -284,7 +286,7 @@ def demo(
     from . import api
     from .terminal import Console
 
-    with Console(as_json) as console:
+    with Console(as_json) as console, _writing(out, force):
         result = api.demo(
             out=out, size_budget=size_budget, force=force, workers=workers, command=_command(),
             reporter=console.reporter, warn=console.warn,
@@ -294,31 +296,52 @@ def demo(
 
 
 def main() -> None:
-    """Entry point: errors of the user's become two lines and an exit code."""
+    """Entry point: errors of the user's become two lines and an exit code; with `--json`, a document as well."""
     as_json = "--json" in sys.argv
     try:
-        app()
+        code = app(standalone_mode=not as_json)
     except BitplanError as error:
         if as_json:
-            print(json.dumps({"error": error.problem, "remedy": error.remedy, "exit_code": error.exit_code}))
+            _print_error(error.problem, error.remedy, error.exit_code)
         print(f"bitplan: {error.problem}\n  {error.remedy}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except typer.TyperException as error:  # only with --json: else typer shows it and exits by itself
+        code = getattr(error, "exit_code", EXIT_USAGE)
+        problem = getattr(error, "format_message", lambda: "")() or "there is no command"
+        _print_error(problem, "see bitplan --help", code)
+        print(f"bitplan: {problem}", file=sys.stderr)
+    except (KeyboardInterrupt, typer.Abort):
         print("bitplan: stopped; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
-    sys.exit(EXIT_OK)
+    sys.exit(code or EXIT_OK)
 
 
-def _stage(as_json: bool, folder: pathlib.Path, parts: tuple[str, ...], step: Callable[[Run], Run]) -> None:
+def _print_error(problem: str, remedy: str, exit_code: int) -> None:
+    print(json.dumps({"error": problem, "remedy": remedy, "exit_code": exit_code}))
+
+
+def _stage(
+    as_json: bool, folder: pathlib.Path, parts: tuple[str, ...], step: Callable[[Run], Run], *, with_plan: bool = True
+) -> None:
     """A command that reads a run folder, takes one step, and prints."""
     from . import api
+    from .analyzer.runs import RunFolder
     from .terminal import Console
 
-    with Console(as_json) as console:
-        opened = api.open_run(folder, reporter=console.reporter, warn=console.warn)
+    with Console(as_json) as console, RunFolder.open(folder).lock():
+        opened = api.open_run(folder, with_plan=with_plan, reporter=console.reporter, warn=console.warn)
         result = step(opened)
         console.close_progress()
         console.result(result, parts)
+
+
+@contextlib.contextmanager
+def _writing(out: pathlib.Path, force: bool) -> Iterator[None]:
+    """Keeps other processes out of the run folder; one that holds something else is refused before any work."""
+    from .analyzer.runs import RunFolder
+
+    with RunFolder.create(out, force).lock():
+        yield
 
 
 def _names(text: str) -> tuple[str, ...]:

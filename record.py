@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import inspect
+import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .analyzer.errors import UsageError
-from .analyzer.inputs.dataset import Samples
+from .analyzer.inputs.dataset import Samples, check_labels, overlap_warnings, range_warnings
 from .analyzer.inputs.declaration import DataDeclaration
-from .analyzer.schema import SCHEMES, Graph
+from .analyzer.network.graph import scores_classes
+from .analyzer.schema import SCHEMES, Format, Graph
 
 _PACKAGES = ("bitplan", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "scipy")
+
+
+_REPORT = ("report.json", "report.html")
+AFTER_CONVERSION = ("verification.json", *_REPORT)
+AFTER_PLAN = (
+    "model.tflite",
+    "model.MISMATCH.tflite",
+    "recipe.json",
+    "ranges.json",
+    "emitted.json",
+    *AFTER_CONVERSION,
+)
+AFTER_ANALYSIS = ("plan.json", *AFTER_PLAN)
+"""Files of a run folder that belong to what a new plan, or a new analysis, replaces."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,13 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Emitted:
+    """What `model.tflite` was made from, as a content key."""
+
+    made_from: str
+
+
+@dataclass(frozen=True)
 class Measured:
     """Times (`_s`) and memory (`_bytes`), outside the promise that equal runs give equal bytes."""
 
@@ -70,22 +95,53 @@ def judged_at_outputs(graph: Graph, metric: object) -> Graph:
 
 
 def as_classifier(graph: Graph, *samples: Samples | None) -> Graph:
-    """The graph as a classifier's where there are class labels and one output of scores."""
-    return labelled(graph) if any(s is not None and s.labels is not None for s in samples) else graph
+    """The graph as a classifier's where there are class labels and one output of scores.
+
+    Raises:
+      DataError: A label is larger than the number of classes.
+    """
+    with_labels = [s for s in samples if s is not None and s.labels is not None]
+    graph = labelled(graph) if with_labels else graph
+    if graph.is_classifier:
+        for found in with_labels:
+            check_labels(found, graph.tensors[graph.outputs[0]].shape[-1])
+    return graph
 
 
 def labelled(graph: Graph) -> Graph:
-    """Class labels say that a single output of shape [1, classes] scores classes, with or without a softmax."""
-    shape = graph.tensors[graph.outputs[0]].shape if len(graph.outputs) == 1 else ()
-    return replace(graph, is_classifier=True) if len(shape) == 2 and shape[1] > 1 else graph
+    """Class labels say that a single output of shape [1, classes] scores classes, with or without a softmax.
+
+    Behind a LOGISTIC each score stands for itself, and there is no distribution over classes.
+    """
+    if len(graph.outputs) != 1 or not scores_classes(graph.tensors[graph.outputs[0]]):
+        return graph
+    closing = graph.producer(graph.outputs[0])
+    if closing is not None and graph.ops[closing].opcode == "LOGISTIC":
+        return graph
+    return replace(graph, is_classifier=True)
 
 
-def check_plan_options(size_budget: str | int | None, allow: Sequence[str]) -> None:
+def data_warnings(calibration: Samples, evaluation: Samples) -> tuple[str, ...]:
+    """What looks wrong between the samples that a plan is chosen on and those that judge it."""
+    if calibration.random:
+        return ()
+    return (*range_warnings(calibration.describe(), evaluation.describe()), *overlap_warnings(calibration, evaluation))
+
+
+def source_key(function: Callable[..., Any]) -> str:
+    """Digest of the module that a function is from, so that an edited function is another one."""
+    path = inspect.getsourcefile(function)
+    source = pathlib.Path(path).read_bytes() if path else b""
+    return hashlib.sha256(function.__qualname__.encode() + b"\n" + source).hexdigest()
+
+
+def check_plan_options(size_budget: str | int | None, allow: Sequence[str], io: str, strategy: str) -> None:
     """Rejects what no plan can be made from, before anything long is started.
 
     Raises:
-      UsageError: The size cannot be read, or a scheme is unknown.
+      UsageError: The size cannot be read, or a scheme, a format or a strategy is unknown.
     """
+    from .strategies.assignment import STRATEGIES
     from .strategies.assignment.budget import parse_size
 
     if size_budget is not None and str(size_budget).strip().lower() != "none":
@@ -94,3 +150,6 @@ def check_plan_options(size_budget: str | int | None, allow: Sequence[str]) -> N
     if unknown or not allow:
         problem = f"there is no scheme called {', '.join(unknown)}" if unknown else "no scheme is allowed"
         raise UsageError(problem, f"choose from {', '.join(SCHEMES)}")
+    for value, known, what in ((io, list(Format), "io format"), (strategy, list(STRATEGIES), "strategy")):
+        if value not in known:
+            raise UsageError(f"there is no {what} {value!r}", f"choose from {', '.join(known)}")

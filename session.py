@@ -7,15 +7,14 @@ there, and takes from there what an earlier process found for the same inputs.
 from __future__ import annotations
 
 import contextlib
-import json
 import pathlib
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from .analyzer.errors import PlanMismatch, RunFolderError, UsageError
+from .analyzer.errors import PlanMismatch, RunFolderError, UnsupportedModel
 from .analyzer.inputs.dataset import Samples, input_specs, random_samples
 from .analyzer.inputs.declaration import DataDeclaration
 from .analyzer.inputs.functions import import_function
@@ -28,12 +27,26 @@ from .analyzer.schema import (
     Format,
     Graph,
     Plan,
-    Provenance,
     Results,
     SensitivityTable,
+    TypeMismatch,
     Verification,
 )
-from .record import Inputs, Measured, as_classifier, versions
+from .analyzer.serialize import dumps
+from .record import (
+    AFTER_ANALYSIS,
+    AFTER_CONVERSION,
+    AFTER_PLAN,
+    Emitted,
+    Inputs,
+    Measured,
+    as_classifier,
+    data_warnings,
+    source_key,
+    versions,
+)
+
+_T = TypeVar("_T")
 
 RANDOM_SAMPLES = 32
 """Made-up samples where no calibration data is given: enough for ranges, and they mean nothing more."""
@@ -60,6 +73,7 @@ class Run:
       inputs: What was given.
       calibration, sensitivity, plan_, verification: Results of the stages that were run; else None.
       model: The emitted file.
+      made_from: Key of the plan and the ranges that `model` was made from.
       folder: Where the stages are kept; None to keep them in memory only.
     """
 
@@ -70,6 +84,7 @@ class Run:
     sensitivity: SensitivityTable | None = None
     plan_: Plan | None = None
     model: bytes | None = None
+    made_from: str = ""
     recipe: tuple[Mapping[str, Any], ...] = ()
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     verification: Verification | None = None
@@ -92,27 +107,30 @@ class Run:
         samples = self._calibration_samples()
         run, calibration, key = self._calibrated(samples)
 
-        key = content_key("sensitivity", VERSION, key, _labels_key(samples), run.inputs.options.metric, left_float)
-        found = run.folder.load("sensitivity", SensitivityTable, key) if run.folder else None
+        context = run._context()
+        key = content_key("sensitivity", VERSION, key, _labels_key(samples), context, left_float)
+        found = run._load("sensitivity", SensitivityTable, key)
         if found is not None:
             return replace(run, sensitivity=found)
         with run._timed("sweep_s") as measured, run._units() as store:
             table = measure_sensitivity(
                 run.flatbuffer, run.graph, calibration, samples,
-                metric=run._metric(), metric_name=run.inputs.options.metric, store=store,
+                metric=run._metric(), context=context, store=store,
                 workers=run.workers, progress=run.reporter("Measuring each layer's sensitivity"),
             )  # fmt: skip
         run = replace(run, measured=measured())
         if left_float:
             with run._timed("left_float_s") as measured, run._units() as store:
                 int8, left = measure_left_float(
-                    run.flatbuffer, run.graph, calibration, samples, store=store, workers=run.workers,
+                    run.flatbuffer, run.graph, calibration, samples, context=context, store=store, workers=run.workers,
                     progress=run.reporter("Leaving each layer in float"),
                 )  # fmt: skip
             table = replace(table, int8=int8, left_float=left)
             run = replace(run, measured=measured())
-        run = replace(run, sensitivity=table)
-        run._save("sensitivity", table, key)
+        run = replace(run, sensitivity=table, plan_=None, model=None, verification=None)
+        if run.folder:
+            run.folder.discard(*AFTER_ANALYSIS)
+        run.save_stage("sensitivity", table, key)
         return run
 
     def plan(
@@ -137,44 +155,37 @@ class Run:
         if self.sensitivity is None or self.calibration is None:
             raise RunFolderError("the model has not been analyzed", "run `bitplan analyze` first")
         budget = self._budget(size_budget, allow, Format(io))
-        key = content_key("plan", self._digest(), budget or 0, tuple(allow), io, strategy)
+        if size_budget is None and budget is not None and budget >= self.graph.file_bytes:
+            # A tiny model is smaller in float than its int8 file with all its scales. Nobody quantizes to hear that.
+            allow = tuple(name for name in allow if name != "float")
         self.reporter("Choosing a precision for every layer")(0, 1)
         with self._timed("plan_s") as measured:
             plan, conversion = plan_to_budget(
                 self.flatbuffer, self.graph, self.sensitivity, self.calibration,
                 budget_bytes=budget, allowed=allow, io=Format(io), strategy=strategy,
             )  # fmt: skip
-        run = replace(
-            self, plan_=plan, model=conversion.model, recipe=conversion.recipe, ranges=conversion.ranges,
-            verification=None, measured=measured(),
+        run = self._planned(plan)
+        return replace(
+            run, model=conversion.model, made_from=run._plan_key(), recipe=conversion.recipe, ranges=conversion.ranges,
+            measured=measured(),
         )  # fmt: skip
-        run._save("plan", plan, key)
-        return run
 
     def with_plan(self, plan: Plan) -> Run:
         """Takes a plan from elsewhere, such as one that a person has edited.
 
         Raises:
-          UsageError: It asks an op for a scheme that does not exist there.
+          UsageError: It is for another network, or asks an op for a scheme that does not exist there.
         """
-        ops = {op.key: op for op in self.graph.ops}
-        for index, assignment in enumerate(plan.assignments):
-            op = ops.get(assignment.op)
-            if op is not None and assignment.scheme not in op.schemes:
-                raise UsageError(
-                    f"plan.json: assignments[{index}].scheme: {op.layer} cannot run in {assignment.scheme!r}",
-                    f"take one of {', '.join(op.schemes)}",
-                )
-        return replace(self, plan_=plan, model=None, verification=None)
+        from .analyzer.conversion.converter import check_plan
+
+        check_plan(self.graph, plan)
+        return self._planned(plan)
 
     def with_plan_file(self, path: pathlib.Path | None) -> Run:
         """The same from a file; None takes the run folder's own `plan.json`, edited or not."""
         if path is None:
             return self if self.plan_ is None else self.with_plan(self.plan_)
-        given = read_stage(path, "plan", Plan)
-        run = self.with_plan(given)
-        run._save("plan", given, "")
-        return run
+        return self.with_plan(read_stage(path, "plan", Plan))
 
     def convert(self) -> Run:
         """Makes the `.tflite` and checks the type of every tensor in it.
@@ -191,13 +202,24 @@ class Run:
         if run.model is None:
             sums = self.calibration.partial_sums
             conversion = convert(self.flatbuffer, self.graph, self.calibration, self.plan_, sums)
-            run = replace(run, model=conversion.model, recipe=conversion.recipe, ranges=conversion.ranges)
+            run = replace(
+                run, model=conversion.model, made_from=run._plan_key(), recipe=conversion.recipe,
+                ranges=conversion.ranges,
+            )  # fmt: skip
         assert run.model is not None
-        mismatches = check_types(run.model, run.graph, self.plan_)
+        if run.made_from != run._plan_key():
+            raise RunFolderError(
+                "model.tflite was made from another plan, or from other calibration data",
+                "run `bitplan convert` first: it makes the file of this plan",
+            )
+        try:
+            mismatches = check_types(run.model, run.graph, self.plan_)
+        except UnsupportedModel as error:
+            mismatches = (TypeMismatch("", "the whole file", "", "a TFLite model", error.problem),)
         if mismatches:
             if run.folder:
+                run.folder.discard("model.tflite", *AFTER_CONVERSION)  # it would pass for this plan's
                 run.folder.write_bytes("model.MISMATCH.tflite", run.model)
-                (run.folder.path / "model.tflite").unlink(missing_ok=True)  # it would pass for this plan's
             first = mismatches[0]
             raise PlanMismatch(
                 f"the emitted file differs from the plan in {len(mismatches)} places, first at {first.layer}: "
@@ -205,10 +227,14 @@ class Run:
                 "do not ship it; report this as a defect of Bitplan with plan.json and the model",
             )
         if run.folder:
+            path = run.folder.path / "model.tflite"
+            if not path.is_file() or path.read_bytes() != run.model:
+                run.folder.discard(*AFTER_CONVERSION)
             run.folder.write_bytes("model.tflite", run.model)
+            run.save_stage("emitted", Emitted(run.made_from), "")
             if run.recipe:  # a model that was read from the folder has its recipe there
-                run.folder.write_bytes("recipe.json", _json(list(run.recipe)).encode())
-                run.folder.write_bytes("ranges.json", _json(run.ranges).encode())
+                run.folder.write_bytes("recipe.json", dumps(list(run.recipe)).encode())
+                run.folder.write_bytes("ranges.json", dumps(run.ranges).encode())
         return run
 
     def verify(self, evaluation: Any = None) -> Run:
@@ -221,13 +247,20 @@ class Run:
 
         if self.model is None or self.plan_ is None or self.calibration is None:
             raise RunFolderError("there is no emitted file", "run `bitplan convert` first")
+        declared = self.inputs.options.evaluation
+        gone = declared is not None and not declared.data and self.evaluation_data is None
+        if evaluation is None and gone and self.verification is not None:
+            return self  # the data was a Python object of another process, which judged this very file
         run = self if evaluation is None else self._with_evaluation(evaluation)
         assert run.model is not None and run.plan_ is not None and run.calibration is not None
         samples = run._evaluation_samples()
         on_calibration = samples is None
         samples = run._calibration_samples() if samples is None else samples
-        key = content_key("verification", run._digest(), run.model, samples.digest, _labels_key(samples))
-        found = run.folder.load("verification", Verification, key) if run.folder else None
+        key = content_key(
+            "verification", run._context(), run._plan_key(), run.model, samples.digest, _labels_key(samples),
+            on_calibration, run.inputs.options.seed,
+        )  # fmt: skip
+        found = run._load("verification", Verification, key)
         if found is not None:
             return replace(run, verification=found)
         with run._timed("verify_s") as measured:
@@ -237,19 +270,14 @@ class Run:
                 progress=run.reporter("Running the emitted file and its baselines"),
             )  # fmt: skip
         run = replace(run, verification=verification, measured=measured())
-        run._save("verification", verification, key)
+        run.save_stage("verification", verification, key)
         return run
 
     def report(self) -> Run:
         """Writes `report.json` and `report.html` into the folder."""
-        from .reports.export import report_json
-        from .reports.html import render
+        from .delivery import write_report
 
-        if self.folder is None:
-            raise UsageError("a report needs a folder", "use save(folder)")
-        results = self.results()
-        self.folder.write_bytes("report.json", _json(report_json(results)).encode())
-        self.folder.write_bytes("report.html", render(results).encode())
+        write_report(self)
         return self
 
     def save(self, folder: str | pathlib.Path, *, force: bool = False) -> Run:
@@ -257,39 +285,15 @@ class Run:
 
         What has not been verified yet is verified first.
         """
-        target = RunFolder.create(folder, force)
-        run = replace(self, folder=target)
-        run._save("inputs", run.inputs, "")
-        target.write_bytes("float.tflite", run.flatbuffer)
-        for stage, value in (("calibration", run.calibration), ("sensitivity", run.sensitivity), ("plan", run.plan_)):
-            if value is not None:
-                run._save(stage, value, "")
-        if run.plan_ is not None:
-            run = run.convert().verify()
-        return run.report()
+        from .delivery import save
+
+        return save(self, folder, force=force)
 
     def results(self) -> Results:
         """What a report shows."""
-        options = self.inputs.options
-        return Results(
-            provenance=Provenance(
-                command=options.command,
-                seed=options.seed,
-                versions=versions(),
-                model_name=options.model_name,
-                model_digest=self.graph.digest,
-                calibration=self.inputs.calibration,
-                evaluation=self.inputs.evaluation,
-                warnings=self.inputs.warnings,
-                measured=self.measured,
-            ),
-            graph=self.graph,
-            calibration=self.calibration,
-            sensitivity=self.sensitivity,
-            plan=self.plan_,
-            verification=self.verification,
-            notes=(*self.inputs.notes, *self._plan_notes()),
-        )
+        from .delivery import results_of
+
+        return results_of(self)
 
     # --- what the stages share ---------------------------------------------------------------------------------------
 
@@ -297,7 +301,7 @@ class Run:
         from .analyzer.measures.calibration import calibrate
 
         declared = {name: tuple(bounds) for name, bounds in self.inputs.declared_ranges.items()}
-        key = content_key("calibration", self.graph.digest, samples.digest, _json(declared))
+        key = content_key("calibration", _versions_key(), self.graph.digest, samples.digest, dumps(declared))
         found = self.folder.load("calibration", Calibration, key) if self.folder else None
         if found is not None:
             return replace(self, calibration=found), found, key
@@ -307,23 +311,8 @@ class Run:
                 random=samples.random, workers=self.workers, progress=self.reporter("Calibrating"),
             )  # fmt: skip
         run = replace(self, calibration=calibration, measured=measured())
-        run._save("calibration", calibration, key)
+        run.save_stage("calibration", calibration, key)
         return run, calibration, key
-
-    def _plan_notes(self) -> tuple[str, ...]:
-        if self.plan_ is None:
-            return ()
-        slow = sum(
-            1
-            for op, scheme in zip(self.graph.ops, self.plan_.schemes, strict=True)
-            if scheme.format is Format.INT16 and op.macs
-        )
-        if not slow:
-            return ()
-        return (
-            f"{slow} layers run with int16 activations. On a CPU, LiteRT has only reference kernels for them, tens of "
-            "times slower than int8; where the model runs on a CPU, plan with --allow w4a8,w8a8,w16a8,float.",
-        )
 
     def _budget(self, size_budget: str | int | None, allow: Sequence[str], io: Format) -> int | None:
         from .strategies.assignment.budget import parse_size
@@ -356,11 +345,16 @@ class Run:
         name = str(evaluation) if isinstance(evaluation, str | pathlib.Path) else ""
         declaration = replace(base, data=name, limit=None, balanced=False)
         given = None if name else evaluation
-        samples = declaration.load(input_specs(self.graph), self.warn, given)
+        found: list[str] = []
+        samples = declaration.load(input_specs(self.graph), found.append, given)
+        found += data_warnings(self._calibration_samples(), samples)
+        for message in found:
+            self.warn(message)
         options = replace(self.inputs.options, evaluation=declaration)
-        inputs = replace(self.inputs, options=options, evaluation=samples.describe())
+        warnings = tuple(dict.fromkeys((*self.inputs.warnings, *found)))
+        inputs = replace(self.inputs, options=options, evaluation=samples.describe(), warnings=warnings)
         run = replace(self, inputs=inputs, evaluation_data=samples, graph=as_classifier(self.graph, samples))
-        run._save("inputs", inputs, "")
+        run.save_stage("inputs", inputs, "")
         return run
 
     def _metric(self) -> Metric | None:
@@ -368,18 +362,51 @@ class Run:
             return self.metric_function
         return import_function(self.inputs.options.metric) if self.inputs.options.metric else None
 
-    def _digest(self) -> str:
-        assert self.calibration is not None
-        return content_key(self.graph.digest, self.calibration.data_digest, self.inputs.options.metric)
+    def _context(self) -> str:
+        """Key of what every measured figure depends on beside the samples: versions, network, and what is judged."""
+        return content_key(
+            _versions_key(), self.graph.digest, self.graph.compared, self.graph.is_classifier, self._metric_key() or ""
+        )
 
-    def _save(self, stage: str, value: Any, key: str) -> None:
+    def _metric_key(self) -> str | None:
+        """Identity of the user's metric, "" without one; None where nothing can tell it from another function."""
+        if self.metric_function is not None:
+            return None
+        name = self.inputs.options.metric
+        return source_key(import_function(name)) if name else ""
+
+    def _plan_key(self) -> str:
+        """Key of what an emitted file is made from."""
+        assert self.plan_ is not None and self.calibration is not None
+        schemes = [assignment.scheme for assignment in self.plan_.assignments]
+        ranges = [(t, r.minimum, r.maximum) for t, r in self.calibration.ranges.items()]
+        sums = list(self.calibration.partial_sums.items())
+        return content_key(_versions_key(), self.graph.digest, schemes, self.plan_.io.value, ranges, sums)
+
+    def _planned(self, plan: Plan) -> Run:
+        """The run with a plan; what was made from another one is forgotten, here and in the folder."""
+        run = replace(self, plan_=plan, model=None, made_from="", verification=None)
+        if run.folder:
+            previous = None
+            with contextlib.suppress(RunFolderError):  # a plan that cannot be read is another plan
+                previous = run.folder.load("plan", Plan)
+            if previous != plan:
+                run.folder.discard(*AFTER_PLAN)
+            run.save_stage("plan", plan, "")
+        return run
+
+    def _load(self, stage: str, cls: type[_T], key: str) -> _T | None:
+        """A stage that an earlier process finished; None for a metric that cannot be told from another."""
+        return self.folder.load(stage, cls, key) if self.folder and self._metric_key() is not None else None
+
+    def save_stage(self, stage: str, value: Any, key: str) -> None:
         if self.folder:
             self.folder.save(stage, value, key)
             self.folder.save("measured", Measured(self.measured), "")
 
     @contextlib.contextmanager
     def _units(self) -> Iterator[UnitStore | None]:
-        if self.folder is None:
+        if self.folder is None or self._metric_key() is None:
             yield None
             return
         with self.folder.units() as store:
@@ -401,7 +428,5 @@ def _labels_key(samples: Samples) -> str:
     return samples.labels_digest or ""
 
 
-def _json(value: Any) -> str:
-    from .analyzer.serialize import to_jsonable
-
-    return json.dumps(to_jsonable(value), indent=1, allow_nan=False) + "\n"
+def _versions_key() -> str:
+    return content_key(*(f"{name} {version}" for name, version in versions().items()))

@@ -51,7 +51,12 @@ class Console:
         if not self._stderr.is_terminal:
             self._stderr.print(f"{title} ...", markup=False, soft_wrap=True)
             return lambda _done, _total: None
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self._progress = Progress(*columns, console=self._stderr, transient=True)
         task = self._progress.add_task(title, total=None)
         self._progress.start()
@@ -86,6 +91,9 @@ class Console:
             self._table(view.comparison, view.comparison.caption)
         if "answer" in parts:
             print(f"\n{view.verdict.text}\n")
+        if "answer" in parts or "plan" in parts:
+            for note in view.notes:
+                print(f"Note: {note}\n")
         if "files" in parts and run.folder is not None:
             for name in _FILES:
                 path = run.folder.path / name

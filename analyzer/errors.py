@@ -49,9 +49,18 @@ class ShapeMismatch(BitplanError):
 
 
 class ImpossibleBudget(BitplanError):
-    """No assignment fits the budget."""
+    """No assignment fits the budget.
+
+    Args:
+      problem, remedy: As in `BitplanError`.
+      smallest_bytes: The smallest file there is, as far as is known.
+    """
 
     exit_code = EXIT_LIMIT
+
+    def __init__(self, problem: str, remedy: str, smallest_bytes: int) -> None:
+        super().__init__(problem, remedy)
+        self.smallest_bytes = smallest_bytes
 
 
 class SolverStopped(BitplanError):

@@ -187,6 +187,11 @@ class RunFolder:
                 f"cannot read {self._file(name)}: {error.strerror}", "check its permissions"
             ) from error
 
+    def discard(self, *names: str) -> None:
+        """Removes files that would pass for results of newer inputs; those that are not there are no matter."""
+        for name in names:
+            self._file(name).unlink(missing_ok=True)
+
     def units(self, name: str = "units") -> UnitStore:
         """The store of finished work units in this folder; see `UnitStore`."""
         return UnitStore(self._file(f"{name}.jsonl"))

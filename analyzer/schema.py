@@ -187,7 +187,7 @@ class Graph:
       inputs, outputs: Tensor indices.
       compared: For each output, the tensor at which errors are measured: the input of a closing SOFTMAX or LOGISTIC,
         else the output itself.
-      is_classifier: One output, behind SOFTMAX or of shape [1, classes] with at least two classes.
+      is_classifier: One output of shape [1, classes], behind SOFTMAX or told to score classes by labels.
       digest: SHA-256 of the float flatbuffer.
       file_bytes: Its size.
     """

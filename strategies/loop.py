@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..analyzer.conversion.converter import Conversion, convert
 from ..analyzer.conversion.costs import build_costs
@@ -49,21 +52,35 @@ def plan_to_budget(
       ImpossibleBudget: No plan fits.
     """
     noise, costs = build_noise(graph, table), build_costs(graph, data)
-    smallest: int | None = None
+    assign = functools.partial(STRATEGIES[strategy], graph, noise, allowed=tuple(allowed), io=io)
+    fitting: tuple[Plan, Conversion] | None = None
+    smallest = sys.maxsize
     for _ in range(_ROUNDS):
-        plan = STRATEGIES[strategy](graph, noise, costs, budget_bytes=budget_bytes, allowed=tuple(allowed), io=io)
+        try:
+            plan = assign(costs, budget_bytes=budget_bytes)
+        except ImpossibleBudget as error:
+            # That is a prediction. The smallest file itself says how far it is off.
+            if smallest < sys.maxsize:
+                break
+            plan = assign(costs, budget_bytes=error.smallest_bytes)
         conversion = convert(data, graph, calibration, plan, calibration.partial_sums)
-        missed = len(conversion.model) - plan.predicted_bytes
-        fits = budget_bytes is None or len(conversion.model) <= budget_bytes
-        if fits and (budget_bytes is None or missed > -_TOLERATED_BYTES):
-            return plan, conversion
-        if fits and smallest is not None:
-            return plan, conversion  # corrected once already: the next round would only swing back
-        smallest = min(smallest or len(conversion.model), len(conversion.model))
+        size = len(conversion.model)
+        missed = size - plan.predicted_bytes
+        if budget_bytes is None or size <= budget_bytes:
+            better = fitting is None or plan.predicted_nmse < fitting[0].predicted_nmse
+            fitting = (replace(plan, budget_bytes=budget_bytes), conversion) if better else fitting
+            # A file much smaller than predicted leaves room that another round may use, once.
+            if budget_bytes is None or missed > -_TOLERATED_BYTES or smallest < sys.maxsize:
+                break
+        smallest = min(smallest, size)
         costs = costs.corrected(missed)
+    if fitting is not None:
+        return fitting
     raise ImpossibleBudget(
-        f"no plan was found whose file fits {budget_bytes} bytes; the smallest that came out has {smallest}",
-        f"give a budget of at least {smallest} bytes, or allow more schemes",
+        f"the budget of {budget_bytes} bytes is below the smallest possible file: {smallest} bytes "
+        f"with {', '.join(allowed)}",
+        f"raise --size-budget to at least {smallest}B, or allow narrower schemes (--allow w4a8,...)",
+        smallest,
     )
 
 

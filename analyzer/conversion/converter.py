@@ -97,7 +97,8 @@ def check_plan(graph: Graph, plan: Plan) -> None:
             )
         if assignment.scheme not in op.schemes:
             raise UsageError(
-                f"{op.layer} ({op.key}) cannot be {assignment.scheme}", f"choose one of {', '.join(op.schemes)}"
+                f"plan: assignments[{index}].scheme: {op.layer} ({op.key}) cannot be {assignment.scheme}",
+                f"choose one of {', '.join(op.schemes)}",
             )
     if len(graph.ops) != len(plan.assignments):
         raise UsageError(

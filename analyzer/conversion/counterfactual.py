@@ -5,6 +5,7 @@ Where its order differs from that of one layer quantized alone, errors interact.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from ..measures.calibration import Progress
@@ -14,9 +15,9 @@ from ..network import runtime
 from ..schema import Calibration, Format, Graph, LeftFloat, OutputError, Plan
 from ..serialize import from_jsonable, to_jsonable
 from .converter import convert
-from .verification import output_errors
+from .verification import Reference
 
-VERSION = "left-float-1"
+VERSION = "left-float-2"
 """Part of every unit's key: raise it when a change of this module changes a figure."""
 
 
@@ -31,6 +32,7 @@ def measure_left_float(
     calibration: Calibration,
     samples: LabelledSource,
     *,
+    context: str = "",
     store: Store | None = None,
     workers: int = runtime.DEFAULT_WORKERS,
     progress: Progress | None = None,
@@ -42,6 +44,7 @@ def measure_left_float(
       graph: Of `data`.
       calibration: Ranges.
       samples: What the error is measured on.
+      context: Part of the key of every saved unit, as in `measure_sensitivity`.
       store: Finished files are taken from here and put here.
       workers: Threads.
       progress: Called with (files done, files in all).
@@ -53,17 +56,19 @@ def measure_left_float(
     ops = [op.index for op in graph.ops if everywhere[op.index] != "float"]
 
     def error_of(names: Sequence[str]) -> OutputError:
-        key = _key(graph, calibration, samples, names)
+        key = _key(graph, calibration, samples, names, context)
         found = store.get(key) if store is not None else None
         if found is not None:
             return from_jsonable(OutputError, found)
         plan = Plan.bare(graph, names, Format.FLOAT)
         model = convert(data, graph, calibration, plan, calibration.partial_sums).model
-        error = output_errors(data, graph, {"": model}, samples, workers=workers)[""]
+        error = reference().error(model)
         if store is not None:
             store.put(key, to_jsonable(error))
         return error
 
+    # Made when the first file is not in the store; the float network runs once for all of them.
+    reference = functools.cache(lambda: Reference(data, graph, samples, workers=workers))
     total = len(ops) + 1
     int8 = error_of(everywhere)
     if progress:
@@ -77,7 +82,7 @@ def measure_left_float(
     return int8, tuple(sorted(left, key=lambda entry: (-entry.gain, entry.op)))
 
 
-def _key(graph: Graph, calibration: Calibration, samples: LabelledSource, names: Sequence[str]) -> str:
+def _key(graph: Graph, calibration: Calibration, samples: LabelledSource, names: Sequence[str], context: str) -> str:
     ranges = [(t, r.minimum, r.maximum) for t, r in calibration.ranges.items()]
     labels = None if samples.labels is None else samples.labels.tolist()
-    return fb.digest(repr((VERSION, graph.digest, ranges, samples.digest, labels, list(names))).encode())
+    return fb.digest(repr((VERSION, graph.digest, ranges, samples.digest, labels, list(names), context)).encode())

@@ -5,7 +5,7 @@ Every file is run on the same samples as the float model, sample by sample, so t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -104,25 +104,34 @@ def evaluate(
     )
 
 
-def output_errors(
-    float_data: bytes,
-    graph: Graph,
-    files: Mapping[str, bytes],
-    samples: LabelledSource,
-    *,
-    workers: int = runtime.DEFAULT_WORKERS,
-) -> dict[str, OutputError]:
-    """Output error of several files on the same samples, by name; no intervals, no user's metric."""
-    with_outputs = [_with_compared(float_data, graph), *(_with_compared(f, graph) for f in files.values())]
-    count, kinds = len(samples), ["xnnpack"] * len(with_outputs)
-    reference, *answers = _run_all(
-        with_outputs, [count] * len(kinds), kinds, len(graph.compared), samples, workers, None
-    )  # fmt: skip
-    variances = [output_variance(values) for values in reference.compared]
-    return {
-        name: _error(graph, reference, answer, count, variances, samples.labels, None)
-        for name, answer in zip(files, answers, strict=True)
-    }
+class Reference:
+    """The float network's answers to some samples, to hold many files against; no intervals, no user's metric.
+
+    Args:
+      data: The float flatbuffer.
+      graph: Of `data`.
+      samples: With labels where there are some.
+      workers: Threads.
+    """
+
+    def __init__(
+        self, data: bytes, graph: Graph, samples: LabelledSource, *, workers: int = runtime.DEFAULT_WORKERS
+    ) -> None:
+        self._graph, self._samples, self._workers = graph, samples, workers
+        self._answers = self._run(data)
+        self._variances = [output_variance(values) for values in self._answers.compared]
+
+    def error(self, file: bytes) -> OutputError:
+        """Output error of one file on all samples."""
+        found = self._run(file)
+        count, labels = len(self._samples), self._samples.labels
+        return _error(self._graph, self._answers, found, count, self._variances, labels, None)
+
+    def _run(self, file: bytes) -> _Answers:
+        files, limits = [_with_compared(file, self._graph)], [len(self._samples)]
+        compared = len(self._graph.compared)
+        (found,) = _run_all(files, limits, ["xnnpack"], compared, self._samples, self._workers, None)
+        return found
 
 
 def _with_compared(data: bytes, graph: Graph, places: tuple[int, ...] | None = None) -> bytes:

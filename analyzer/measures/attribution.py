@@ -90,6 +90,10 @@ class QuantizedFile:
         """Tensor indices of the file's outputs."""
         return tuple(int(t) for t in self._graph.outputs)
 
+    def ports(self) -> list[int]:
+        """Elements of each input, then of each output."""
+        return [math.prod(abs(int(s)) for s in self._graph.tensors[t].shape) for t in (*self.inputs, *self.outputs)]
+
     def tensor(self, float_tensor: int) -> int | None:
         """Index in the file of a float network's activation; None where its op could not be aligned."""
         if float_tensor in self._float.inputs:

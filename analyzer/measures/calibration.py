@@ -47,6 +47,7 @@ class RangeRecorder:
     sums: list[float] = field(default_factory=list)
     squares: list[float] = field(default_factory=list)
     elements: int = 0
+    finite: bool = True
 
     def add(self, values: np.ndarray) -> None:
         """Takes in the values of one sample, any shape, float32."""
@@ -67,6 +68,7 @@ class RangeRecorder:
         """What one recorder would hold that had seen both halves."""
         low, high = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
         merged = RangeRecorder(low, high, elements=self.elements + other.elements)
+        merged.finite = self.finite and other.finite
         merged.sums, merged.squares = self.sums + other.sums, self.squares + other.squares
         for part in (self, other):
             part._widen(_exponent(low, high))
@@ -131,15 +133,15 @@ def calibrate(
     recorders = _record(whole.flatbuffer, len(activations), len(partial), samples, workers, progress)
     inputs = _record_inputs(graph, samples)
 
-    declared = declared or {}
-    found = dict(zip(activations, recorders, strict=False)) | inputs
-    ranges = {t: r.finish(t, declared.get(graph.tensors[t].name)) for t, r in sorted(found.items())}
-    for tensor, seen in ranges.items():
-        if not (math.isfinite(seen.minimum) and math.isfinite(seen.maximum)):
+    for tensor, recorder in zip(activations, recorders, strict=False):
+        if not recorder.finite:
             raise UnsupportedModel(
                 f"the float model itself gives values that are not finite: tensor {graph.tensors[tensor].name}",
                 "check the preprocessing (--scale) and the model with one sample",
             )
+    declared = declared or {}
+    found = dict(zip(activations, recorders, strict=False)) | inputs
+    ranges = {t: r.finish(t, declared.get(graph.tensors[t].name)) for t, r in sorted(found.items())}
     halves: dict[int, list[tuple[float, float]]] = {s.op: [(0.0, 0.0), (0.0, 0.0)] for s in splits}
     for (op, part), recorder in zip(partial.values(), recorders[len(activations) :], strict=True):
         halves[op][part] = (recorder.minimum, recorder.maximum)
@@ -175,7 +177,7 @@ def _record(
             sample = [array[0] for array in samples.block(position, position + 1)]
             for k, values in enumerate(runner.run_reusing(sample)):
                 if not np.isfinite(values).all():
-                    recorders[k].minimum, recorders[k].maximum = -math.inf, math.inf
+                    recorders[k].finite = False
                 elif k < full:
                     recorders[k].add(values)
                 else:

@@ -18,7 +18,7 @@ from .calibration import Progress
 from .per_sample import Metric
 from .sweep import Job, LabelledSource, Store, Sweep, jobs_of, run_jobs
 
-VERSION = "sweep-2"
+VERSION = "sweep-3"
 """Part of every unit's key: raise it when a change of this module changes a figure."""
 
 
@@ -67,7 +67,7 @@ def measure_sensitivity(
     samples: LabelledSource,
     *,
     metric: Metric | None = None,
-    metric_name: str = "",
+    context: str = "",
     store: Store | None = None,
     workers: int = runtime.DEFAULT_WORKERS,
     progress: Progress | None = None,
@@ -79,7 +79,8 @@ def measure_sensitivity(
       graph: Of `data`.
       calibration: Ranges that the quantized tensors take.
       samples: In content order.
-      metric: See `per_sample.Metric`; it judges the compared tensors. `metric_name` keys its saved results.
+      metric: See `per_sample.Metric`; it judges the compared tensors.
+      context: Part of the key of every saved unit: whatever else its figures depend on, such as the metric.
       store: Finished units are taken from here and put here.
       workers: Threads.
       progress: Called with (units done, units in all).
@@ -90,7 +91,7 @@ def measure_sensitivity(
         sweep,
         jobs_of(sources, graph),
         _Perturbation,
-        key=lambda job, block: _unit_key(sweep, job, block, metric_name),
+        key=lambda job, block: _unit_key(sweep, job, block, context),
         store=store,
         workers=workers,
         progress=progress,
@@ -161,11 +162,11 @@ class _Perturbation:
         return run
 
 
-def _unit_key(sweep: Sweep, job: Job, shard: str, metric_name: str) -> str:
+def _unit_key(sweep: Sweep, job: Job, shard: str, context: str) -> str:
     ranges = sweep.calibration.ranges[job.tensor]
     halves = sweep.calibration.partial_sums.get(job.op.index) if job.op else None
     parts = (
         VERSION, sweep.graph.digest, [s.id for s in job.sources], ranges.minimum, ranges.maximum, halves,
-        sweep.variances, shard, metric_name,
+        sweep.variances, shard, context,
     )  # fmt: skip
     return fb.digest(repr(parts).encode())

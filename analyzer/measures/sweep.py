@@ -20,6 +20,7 @@ import numpy as np
 
 from ..network import flatbuffer as fb
 from ..network import runtime
+from ..network.runtime import drop_batch
 from ..network.subgraph import Cutter, Piece
 from ..schema import Calibration, Graph, Measurement, Op, Source
 from ..serialize import from_jsonable, to_jsonable
@@ -177,8 +178,8 @@ class Sweep:
         for source in job.sources:
             path = paths[source.consumer]
             sums = ErrorSums.of(
-                [np.stack([self._values[t.tensor][i].ravel() for i in range(stop - start)]) for t in path.targets],
-                [np.stack([row[k].ravel() for row in result[source.id]]) for k in range(len(path.targets))],
+                [np.stack([drop_batch(self._values[t.tensor][i]) for i in range(stop - start)]) for t in path.targets],
+                [np.stack([drop_batch(row[k]) for row in result[source.id]]) for k in range(len(path.targets))],
                 variances=[variance_of(self.calibration, t.tensor) for t in path.targets],
                 is_classifier=self.graph.is_classifier,
                 are_logits=path.targets[0].is_logits,

@@ -48,10 +48,15 @@ def build_graph(data: bytes) -> Graph:
         compared=compared,
         is_classifier=len(outputs) == 1
         and _closed_by(ops, outputs[0], "SOFTMAX")
-        and tensors[outputs[0]].shape[-1] > 1,
+        and scores_classes(tensors[outputs[0]]),
         digest=fb.digest(data),
         file_bytes=len(data),
     )
+
+
+def scores_classes(output: Tensor) -> bool:
+    """Whether an output has the shape of class scores, [1, classes]; a map of scores for every pixel has not."""
+    return len(output.shape) == 2 and output.shape[0] in (1, -1) and output.shape[1] > 1
 
 
 def _tensor(model: Any, index: int, tensor: Any) -> Tensor:

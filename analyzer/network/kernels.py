@@ -1,7 +1,7 @@
 """Which schemes LiteRT and litert-quantizer have for which op.
 
 The lists follow litert-quantizer 0.11's default policy; a test holds them against the installed one. Ops are missing on
-purpose where a kernel does not exist or is known to be wrong (`tests/integration/test_kernels.py` runs the rest):
+purpose where a kernel does not exist or is known to be wrong (`tests/integration/test_conversion_fuzz.py` runs others):
 
 - int16: no kernel for SQUARED_DIFFERENCE, HARD_SWISH; none is offered.
 - Depthwise with 4-bit weights and 16-bit activations runs and returns garbage; the quantizer's policy forbids depthwise

@@ -25,10 +25,10 @@ DEFAULT_WORKERS = 2
 _spoken = False
 
 
-def _first_words() -> contextlib.AbstractContextManager[None]:
-    """Silence for the first interpreter of a process, which greets on stderr."""
+def _first_words(kernels: str) -> contextlib.AbstractContextManager[None]:
+    """Silence for the first XNNPACK interpreter of a process, which greets on stderr."""
     global _spoken
-    if _spoken:
+    if _spoken or kernels != "xnnpack":
         return contextlib.nullcontext()
     _spoken = True
     return silenced(2)
@@ -67,7 +67,7 @@ class Runner:
 
         resolver = getattr(interpreter.OpResolverType, KERNELS[kernels])
         try:
-            with _first_words():
+            with _first_words(kernels):
                 self._interpreter = interpreter.Interpreter(
                     model_content=flatbuffer, num_threads=1, experimental_op_resolver_type=resolver
                 )

@@ -59,4 +59,5 @@ def impossible(budget_bytes: int, smallest_bytes: int, allowed: Sequence[str]) -
         f"the budget of {budget_bytes} bytes is below the smallest possible file: {smallest_bytes} bytes "
         f"with {', '.join(allowed)}",
         f"raise --size-budget to at least {smallest_bytes}B, or allow narrower schemes (--allow w4a8,...)",
+        smallest_bytes,
     )

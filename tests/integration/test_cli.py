@@ -151,6 +151,23 @@ def test_mistakes_are_two_lines_and_exit_code_2(arguments, word, tmp_path):
     assert word in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [("run",), ("nosuch",), ("run", MODEL, "--io", "banana"), ("plan", "nowhere")])
+def test_errors_are_one_json_document_too(arguments, tmp_path):
+    result = bitplan(*arguments, "--json", cwd=tmp_path, check=2)
+    document = json.loads(result.stdout)
+    assert document["exit_code"] == 2 and document["error"]
+
+
+def test_a_damaged_file_is_not_what_was_planned(finished, tmp_path):
+    import shutil
+
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    (out / "model.tflite").write_bytes((out / "model.tflite").read_bytes()[:5000])
+    bitplan("verify", out, check=3)
+    assert (out / "model.MISMATCH.tflite").is_file() and not (out / "model.tflite").exists()
+
+
 def test_a_folder_of_something_else_is_not_written_into(tmp_path):
     (tmp_path / "thesis.doc").write_text("years of work")
     bitplan("run", MODEL, "--out", tmp_path, check=2)

@@ -47,6 +47,15 @@ def test_without_a_budget_a_plan_has_little_more_than_int8(analyzed):
     assert len(int8.model) < plan.budget_bytes <= 1.031 * len(int8.model)
 
 
+def test_the_smallest_possible_budget_is_possible(analyzed):
+    from bitplan.analyzer.errors import ImpossibleBudget
+
+    smallest = len(analyzed.plan("none", allow=("w8a8",)).model)
+    assert len(analyzed.plan(smallest, allow=("w8a8",)).model) == smallest
+    with pytest.raises(ImpossibleBudget, match=str(smallest)):
+        analyzed.plan(smallest - 1, allow=("w8a8",))
+
+
 @pytest.mark.parametrize("io", ["int8", "int16"])
 def test_io_is_what_was_asked_for(analyzed, io):
     from bitplan.analyzer.network import runtime
