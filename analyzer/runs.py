@@ -105,7 +105,7 @@ class RunFolder:
 
         Args:
           stage: A name such as `plan`.
-          value: An instance of a dataclass of `schema.py`.
+          value: An instance of a dataclass of `analyzer.schema`.
           key: Content key of what it was made from.
 
         Raises:

@@ -1,0 +1,241 @@
+"""What was decided, and what the emitted file turned out to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .measurements import Calibration, OutputError, SensitivityTable
+from .network import SCHEMES, Format, Graph, Scheme
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One op's scheme in a plan.
+
+    Attributes:
+      op: `Op.key`.
+      layer: Label only; ignored when a plan is read.
+      predicted_nmse: This op's share of the predicted error.
+      bytes: Predicted bytes of its weights, bias and scales under the scheme.
+    """
+
+    op: str
+    layer: str
+    scheme: str
+    predicted_nmse: float = 0.0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scheme for every op, in execution order.
+
+    Attributes:
+      strategy: `milp`, `greedy`, `threshold` or the name of a uniform scheme.
+      io: Format of the model's inputs and outputs.
+      budget_bytes: Limit on the file; None for none.
+      predicted_bytes: Of the file.
+      predicted_nmse: At the output, the sum of all noise terms.
+      mip_gap: Relative optimality gap; None where no solver ran.
+      status: The solver's own word.
+      smallest_bytes: Predicted size of the smallest file these schemes allow.
+    """
+
+    assignments: tuple[Assignment, ...]
+    strategy: str
+    io: Format
+    allowed: tuple[str, ...]
+    graph_digest: str
+    predicted_bytes: int
+    predicted_nmse: float
+    budget_bytes: int | None = None
+    smallest_bytes: int | None = None
+    mip_gap: float | None = None
+    status: str = ""
+    target: str = "any"
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        return tuple(SCHEMES[a.scheme] for a in self.assignments)
+
+    @classmethod
+    def bare(cls, graph: Graph, schemes: Sequence[str], io: Format = Format.FLOAT, strategy: str = "given") -> Plan:
+        """A plan with nothing predicted: one scheme name for each op, in execution order."""
+        return cls(
+            assignments=tuple(Assignment(op.key, op.layer, s) for op, s in zip(graph.ops, schemes, strict=True)),
+            strategy=strategy,
+            io=io,
+            allowed=tuple(dict.fromkeys(schemes)),
+            graph_digest=graph.digest,
+            predicted_bytes=0,
+            predicted_nmse=0.0,
+        )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval, in the figure's own unit."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One file measured on evaluation samples, paired with the float model on the same ones.
+
+    Attributes:
+      name: `float`, `int8 everywhere`, `w8a16 everywhere`, `plan` ...
+      file_bytes: Size of the file.
+      arena_bytes: Span of all activations that LiteRT's planner allocates without delegates.
+      kernels: `xnnpack` or `reference`.
+      error: Against float on `samples` samples, labels included where there are some.
+      drop_points: Accuracy of float minus this one's, percentage points; where there are no labels, 100 minus the
+        agreement with float. Paired bootstrap interval.
+      drop_of: `accuracy`, `agreement` or `metric`: what `drop_points` is a drop of.
+      mcnemar_p: Exact McNemar test of the difference; None without labels.
+      subset: Whether fewer than all evaluation samples were used.
+      float_accuracy: The float model's on the same samples.
+    """
+
+    name: str
+    file_bytes: int
+    arena_bytes: int
+    kernels: str
+    error: OutputError
+    drop_points: Interval | None
+    drop_of: str
+    mcnemar_p: float | None = None
+    subset: bool = False
+    float_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class TypeMismatch:
+    """A tensor of the emitted file whose type is not the planned one."""
+
+    op: str
+    layer: str
+    tensor: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the emitted file really is.
+
+    Attributes:
+      evaluations: `float` first, then the baselines, `plan` last; then the same on subsets and other kernels.
+      mismatches: Empty where the file is what was planned.
+      tensor_types: Count of tensors by type in the emitted file.
+      data_digest: Of the evaluation samples.
+      on_calibration: There was no evaluation data; the figures stand on the calibration samples, on which the plan was
+        chosen.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    mismatches: tuple[TypeMismatch, ...]
+    tensor_types: Mapping[str, int]
+    file_digest: str
+    samples: int
+    data_digest: str
+    predicted_bytes: int
+    predicted_nmse: float
+    measured_nmse: float | None
+    on_calibration: bool = False
+
+    def find(self, name: str, subset: bool = False) -> Evaluation | None:
+        return next((e for e in self.evaluations if e.name == name and e.subset == subset), None)
+
+
+@dataclass(frozen=True)
+class AuditCause:
+    """One source of a quantized file's error, measured alone in the float network.
+
+    Attributes:
+      name: `weights`, `activation` or `input`.
+      layer: Label of the op, or of the input.
+      opcode: TFLite's name; "" for an input.
+      nmse: At the network's output.
+      share_of_error: Of the sum over all sources, 0 to 1.
+      evidence: What was measured, in words.
+    """
+
+    name: str
+    layer: str
+    opcode: str
+    nmse: float
+    share_of_error: float
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A float model beside a quantized file of it.
+
+    Attributes:
+      causes: Worst first.
+      evaluation: The quantized file on all evaluation samples.
+      matched_ops, total_ops: How many of the float network's ops were found in the file.
+      unmatched: Keys of those that were not.
+      parts_nmse: Sum of the sources.
+      measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is interaction and kernels.
+      samples: On which the sources stand.
+      external_buffers: Whether buffers lie behind the flatbuffer, where TFLite Micro reads garbage.
+    """
+
+    causes: tuple[AuditCause, ...]
+    evaluation: Evaluation
+    float_bytes: int
+    quantized_bytes: int
+    tensor_types: Mapping[str, int]
+    matched_ops: int
+    total_ops: int
+    unmatched: tuple[str, ...]
+    parts_nmse: float
+    measured_nmse: float
+    samples: int
+    external_buffers: bool
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a run came about.
+
+    Attributes:
+      command: As typed, or "" from Python.
+      versions: Of Bitplan and the packages that decide its numbers.
+      calibration, evaluation: What the data is, as declared: source, preprocessing, digest.
+      measured: Times (`_s`) and memory (`_bytes`): outside the promise that equal runs give equal bytes.
+    """
+
+    command: str
+    seed: int
+    versions: Mapping[str, str]
+    model_name: str
+    model_digest: str
+    calibration: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report shows; parts that were not computed are None."""
+
+    provenance: Provenance
+    graph: Graph
+    calibration: Calibration | None = None
+    sensitivity: SensitivityTable | None = None
+    plan: Plan | None = None
+    verification: Verification | None = None
+    notes: tuple[str, ...] = ()
