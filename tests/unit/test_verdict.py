@@ -95,7 +95,8 @@ def test_an_inspected_model_has_only_its_inventory():
     )
     parts = (view.comparison, view.sensitivity, view.strip, view.ranges, view.prediction, view.run.measured)
     assert parts == (None,) * 6
-    assert [c.label for c in view.layers.columns] == ["Layer", "#", "Op", "Kind", "Weights", "MACs", "Output"]
+    columns = ["Layer", "#", "Op", "Kind", "Weights", "MACs", "Output", "Can take"]
+    assert [c.label for c in view.layers.columns] == columns
 
 
 def test_figures_on_different_samples_each_name_their_own():
