@@ -58,7 +58,8 @@ class Costs:
       io_bytes: What the model inputs add by their format.
       op_bytes: By (op index, scheme name): what no other op may share (bias, scales, split).
       shared: By (op index, scheme name): keys of `shared_bytes` that this choice needs.
-      shared_bytes: By (buffer, encoding): weights that several ops may share; counted once where any op needs them.
+      shared_bytes: By (buffer, encoding): weights that several ops may share; counted once where any op needs them. By
+        (channels, "zero points") too: the zero points of all constants with so many channels.
       borders: See `Border`.
     """
 
@@ -205,6 +206,10 @@ class _Pricing:
                 keys.append(key)
             else:
                 own += size
+        if stored.channels > 1:
+            key = (stored.channels, "zero points")
+            self._shared_bytes[key] = packing.zero_points_bytes(stored.channels)
+            keys.append(key)
         return own, keys
 
     def _stored(self, use: _Use, scheme: Scheme) -> _Stored:

@@ -65,15 +65,24 @@ def write(model: Any) -> bytes:
 
 
 def builder() -> Any:
-    """A flatbuffer builder that aligns the values of buffers to 16 bytes.
+    """A flatbuffer builder that aligns the values of buffers to 16 bytes and stores equal zero points once.
 
-    The schema demands it (`force_align: 16`), the generated Python code does not do it, and a microcontroller may stop
-    at an int64 that lies anywhere else.
+    The schema demands the alignment (`force_align: 16`), the generated Python code does not do it, and a
+    microcontroller may stop at an int64 that lies anywhere else.
+
+    Weights and biases have an int64 zero point of 0 for every channel, some 9 % of an int8 MobileNetV2. A flatbuffer
+    may point at one vector from many tables, and a reader cannot tell.
     """
     import flatbuffers
 
+    zeros: dict[int, int] = {}
+
     class Aligned(flatbuffers.Builder):  # type: ignore[misc]  # the package has no types
         def CreateNumpyVector(self, x: np.ndarray) -> int:
+            if x.dtype == np.int64 and x.size > 1 and not x.any():
+                if x.size not in zeros:
+                    zeros[x.size] = int(super().CreateNumpyVector(x))
+                return zeros[x.size]
             if x.dtype != np.uint8 or x.ndim != 1:
                 return int(super().CreateNumpyVector(x))
             self.StartVector(1, x.size, _BUFFER_ALIGNMENT)

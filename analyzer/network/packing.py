@@ -21,7 +21,8 @@ _WARM_UP, _MEASURED = 8, 8
 
 
 def quantization_bytes(tensor: Any, channels: int, axis: int = 0) -> float:
-    """What a tensor gains when it is quantized: its type, scales and zero points.
+    """What a tensor gains when it is quantized: its type, scales and zero points (of several channels: see
+    `zero_points_bytes`).
 
     Args:
       tensor: `TensorT` of a parsed float model.
@@ -30,6 +31,11 @@ def quantization_bytes(tensor: Any, channels: int, axis: int = 0) -> float:
     """
     layout = (tensor.shapeSignature is not None, bool(tensor.hasRank), tensor.quantization is not None)
     return _tensor(2, 1, *layout, channels, axis) - _tensor(2, 1, *layout, 0, 0)
+
+
+def zero_points_bytes(channels: int) -> float:
+    """The one vector of zero points that all constants with so many channels point at: int64, its length, padding."""
+    return 8.0 * channels + 4 + 2
 
 
 def tensor_bytes(name: str, tensor: Any) -> float:

@@ -49,3 +49,26 @@ def test_int4_constants_are_unpacked_low_half_first():
     model.buffers = [schema.BufferT(), buffer]
     tensor.buffer, tensor.shape, tensor.type = 1, [3], schema.TensorType.INT4
     assert fb.constant(model, tensor).tolist() == [-1, 7, -8]
+
+
+def test_equal_zero_points_are_stored_once():
+    schema = fb.schema()
+
+    def model_with(tensors):
+        model, graph = schema.ModelT(), schema.SubGraphT()
+        model.version, model.buffers, model.operatorCodes = 3, [schema.BufferT()], []
+        graph.tensors, graph.operators = [], []
+        for index in range(tensors):
+            tensor, quantization = schema.TensorT(), schema.QuantizationParametersT()
+            quantization.scale = np.full(100, 0.5 + index, np.float32)
+            quantization.zeroPoint = np.zeros(100, np.int64)
+            tensor.name, tensor.shape, tensor.quantization = b"t", [100], quantization
+            graph.tensors.append(tensor)
+        model.subgraphs = [graph]
+        return fb.write(model)
+
+    once, often = model_with(1), model_with(11)
+    assert len(often) - len(once) < 10 * (400 + 100)
+    read = fb.read(often).subgraphs[0].tensors
+    assert all(len(t.quantization.zeroPoint) == 100 and not any(t.quantization.zeroPoint) for t in read)
+    assert [t.quantization.scale[0] for t in read] == [0.5 + i for i in range(11)]
