@@ -18,7 +18,7 @@ _TAIL_LINES = 6
 _TYPES: Mapping[str, str] = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
 TRUST = "add --trust-model (in Python: trust_model=True) if you trust whoever made the file"
 _CHATTER = re.compile(
-    r"[IW]\d{4} |20\d\d-|WARNING: All log|To enable the following|TensorSpec\(|.*Warning: | +warnings\.warn"
+    r"[IWE]\d{4} |20\d\d-|WARNING: All log|To enable the following|TensorSpec\(|.*Warning: | +warnings\.warn"
 )
 
 
