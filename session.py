@@ -319,7 +319,9 @@ class Run:
         from .strategies.loop import default_budget
 
         if size_budget is None:
-            return default_budget(self.flatbuffer, self.graph, io) if "w8a8" in allow else None
+            calibration = self.calibration
+            assert calibration is not None
+            return default_budget(self.flatbuffer, self.graph, calibration, io) if "w8a8" in allow else None
         if str(size_budget).strip().lower() == "none":
             return None
         return parse_size(str(size_budget), self.graph.file_bytes)

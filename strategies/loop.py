@@ -84,9 +84,11 @@ def plan_to_budget(
     )
 
 
-def default_budget(data: bytes, graph: Graph, io: Format) -> int:
-    """Bytes of int8 everywhere and a little more: what a plan may have where nobody has said.
+def default_budget(data: bytes, graph: Graph, calibration: Calibration, io: Format) -> int:
+    """Bytes of the int8 file and a little more: what a plan may have where nobody has said.
 
     Without any limit the least error is always that of the float file, which nobody wants.
     """
-    return int(build_costs(graph, data).total(uniform_schemes(graph, "w8a8"), io) * (1 + DEFAULT_EXTRA))
+    plan = Plan.bare(graph, [scheme.name for scheme in uniform_schemes(graph, "w8a8")], io)
+    int8 = convert(data, graph, calibration, plan, calibration.partial_sums).model
+    return int(len(int8) * (1 + DEFAULT_EXTRA))
