@@ -12,6 +12,8 @@ from bitplan.reports.html import render
 
 from .. import results_factory as factory
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = pathlib.Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 

@@ -9,6 +9,8 @@ import pytest
 from bitplan.analyzer.errors import PlanMismatch
 from conftest_data import DEMO, demo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def analyzed():

@@ -10,6 +10,8 @@ import pytest
 from bitplan.analyzer.errors import BitplanError, DataError, RunFolderError, UnsupportedModel, UsageError
 from conftest_data import demo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def images():
