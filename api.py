@@ -43,7 +43,8 @@ from .record import (
     judged_at_outputs,
     labelled,
 )  # fmt: skip
-from .session import RANDOM_SAMPLES, Reporter, Run, ignore, silent
+from .run_data import RANDOM_SAMPLES
+from .session import Reporter, Run, ignore, silent
 
 DEFAULT_SAMPLES = 256
 

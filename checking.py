@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 
 from .analyzer.errors import EXIT_LIMIT, EXIT_OK, EXIT_UNDECIDED, RunFolderError, UsageError
-from .analyzer.measures.statistics import decide
-from .analyzer.schema import Interval
+from .analyzer.measures.statistics import decide, samples_needed
+from .analyzer.schema import Evaluation
 
 _POINTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:pt|pts|points?|%)?")
 
@@ -79,7 +79,7 @@ def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = ""
         decision = decide(drop, points)
         codes.append({"holds": EXIT_OK, "broken": EXIT_LIMIT, "undecided": EXIT_UNDECIDED}[decision])
         word = {"holds": "within", "broken": "OVER", "undecided": "undecided against"}[decision]
-        enough = "" if decision != "undecided" else _images_needed(drop, points, evaluation.error.samples)
+        enough = "" if decision != "undecided" else _images_needed(evaluation, points)
         parts.append(
             f"{evaluation.drop_of} drop {drop.value:.2f} points (95 %: {drop.low:.2f} to {drop.high:.2f}, "
             f"n = {evaluation.error.samples}, {evaluation.kernels}), {word} {points:g}{enough}"
@@ -97,10 +97,12 @@ def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = ""
     )
 
 
-def _images_needed(drop: Interval, limit: float, samples: int) -> str:
-    """How many samples would about decide, if the drop stayed where it is: an interval shrinks with their root."""
-    distance = abs(drop.value - limit)
-    if distance == 0:
-        return "; the drop lies on the limit, which no number of images decides"
-    needed = samples * (max(drop.high - drop.value, drop.value - drop.low) / distance) ** 2
+def _images_needed(evaluation: Evaluation, limit: float) -> str:
+    if evaluation.discordant is None:
+        return ""
+    worse, better = evaluation.discordant
+    same = evaluation.error.samples - worse - better
+    needed = samples_needed([100.0] * worse + [-100.0] * better + [0.0] * same, limit, unit=100.0)
+    if needed is None:
+        return "; the drop lies so close to the limit that no number of images decides"
     return f"; needs about {math.ceil(needed / 100) * 100} images to decide"

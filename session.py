@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from .analyzer.errors import PlanMismatch, RunFolderError, UnsupportedModel
-from .analyzer.inputs.dataset import Samples, input_specs, random_samples
-from .analyzer.inputs.declaration import DataDeclaration
+from .analyzer.inputs.dataset import Samples
 from .analyzer.inputs.functions import import_function
 from .analyzer.measures.per_sample import Metric
 from .analyzer.network.runtime import DEFAULT_WORKERS
@@ -40,16 +39,12 @@ from .record import (
     Emitted,
     Inputs,
     Measured,
-    as_classifier,
-    data_warnings,
     source_key,
     versions,
 )
+from .run_data import calibration_samples, evaluation_samples, with_evaluation
 
 _T = TypeVar("_T")
-
-RANDOM_SAMPLES = 32
-"""Made-up samples where no calibration data is given: enough for ranges, and they mean nothing more."""
 
 Reporter = Callable[[str], Callable[[int, int], None]]
 """Starts showing a piece of work by its title; answers what to call with (done, in all)."""
@@ -104,7 +99,7 @@ class Run:
         from .analyzer.conversion.counterfactual import measure_left_float
         from .analyzer.measures.sensitivity import VERSION, measure_sensitivity
 
-        samples = self._calibration_samples()
+        samples = calibration_samples(self)
         run, calibration, key = self._calibrated(samples)
 
         context = run._context()
@@ -251,11 +246,11 @@ class Run:
         gone = declared is not None and not declared.data and self.evaluation_data is None
         if evaluation is None and gone and self.verification is not None:
             return self  # the data was a Python object of another process, which judged this very file
-        run = self if evaluation is None else self._with_evaluation(evaluation)
+        run = self if evaluation is None else with_evaluation(self, evaluation)
         assert run.model is not None and run.plan_ is not None and run.calibration is not None
-        samples = run._evaluation_samples()
+        samples = evaluation_samples(run)
         on_calibration = samples is None
-        samples = run._calibration_samples() if samples is None else samples
+        samples = calibration_samples(run) if samples is None else samples
         key = content_key(
             "verification", run._context(), run._plan_key(), run.model, samples.digest, _labels_key(samples),
             on_calibration, run.inputs.options.seed,
@@ -325,39 +320,6 @@ class Run:
         if str(size_budget).strip().lower() == "none":
             return None
         return parse_size(str(size_budget), self.graph.file_bytes)
-
-    def _calibration_samples(self) -> Samples:
-        declaration = self.inputs.options.calibration
-        if declaration is None:
-            return random_samples(input_specs(self.graph), RANDOM_SAMPLES, self.inputs.options.seed).in_content_order()
-        if isinstance(self.calibration_data, Samples):
-            return self.calibration_data
-        return declaration.load(input_specs(self.graph), self.warn, self.calibration_data)
-
-    def _evaluation_samples(self) -> Samples | None:
-        declaration = self.inputs.options.evaluation
-        if declaration is None:
-            return None
-        if isinstance(self.evaluation_data, Samples):
-            return self.evaluation_data
-        return declaration.load(input_specs(self.graph), self.warn, self.evaluation_data)
-
-    def _with_evaluation(self, evaluation: Any) -> Run:
-        base = self.inputs.options.evaluation or self.inputs.options.calibration or DataDeclaration("")
-        name = str(evaluation) if isinstance(evaluation, str | pathlib.Path) else ""
-        declaration = replace(base, data=name, limit=None, balanced=False)
-        given = None if name else evaluation
-        found: list[str] = []
-        samples = declaration.load(input_specs(self.graph), found.append, given)
-        found += data_warnings(self._calibration_samples(), samples)
-        for message in found:
-            self.warn(message)
-        options = replace(self.inputs.options, evaluation=declaration)
-        warnings = tuple(dict.fromkeys((*self.inputs.warnings, *found)))
-        inputs = replace(self.inputs, options=options, evaluation=samples.describe(), warnings=warnings)
-        run = replace(self, inputs=inputs, evaluation_data=samples, graph=as_classifier(self.graph, samples))
-        run.save_stage("inputs", inputs, "")
-        return run
 
     def _metric(self) -> Metric | None:
         if self.metric_function is not None:

@@ -212,9 +212,14 @@ def _judge(
         drop_points=None if differences is None else _interval(differences, drop_of, seed, unit),
         drop_of=drop_of,
         mcnemar_p=p_value,
+        discordant=_discordant(differences) if drop_of in ("accuracy", "agreement") else None,
         subset=limit < len(samples),
         float_accuracy=float(before.mean()) if drop_of in ("accuracy", "metric") else None,
     )
+
+
+def _discordant(differences: np.ndarray | None) -> tuple[int, int] | None:
+    return None if differences is None else (int((differences > 0).sum()), int((differences < 0).sum()))
 
 
 def _interval(differences: np.ndarray, drop_of: str, seed: int, unit: float) -> Interval:

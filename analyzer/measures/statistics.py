@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import schema
-from ..errors import DataError, ShapeMismatch
+from ..errors import DataError
 
 Decision = Literal["holds", "broken", "undecided"]
 
@@ -156,28 +156,6 @@ def decide(interval: schema.Interval, limit: float) -> Decision:
     if interval.high <= limit:
         return "holds"
     return "broken" if interval.low > limit else "undecided"
-
-
-def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
-    """Kendall's tau-b between two rankings of the same items: 1 for the same order, -1 for the reverse, with ties.
-
-    Args:
-      a, b: Scores, shape [n].
-
-    Returns:
-      NaN for fewer than two items, or where one side is all ties: there is no order to compare.
-
-    Raises:
-      ShapeMismatch: The shapes differ.
-    """
-    from scipy import stats
-
-    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if x.shape != y.shape:
-        raise ShapeMismatch(f"{x.size} scores against {y.size}", "compare rankings of the same items")
-    if x.size < 2:
-        return math.nan
-    return float(stats.kendalltau(x, y).statistic)
 
 
 def _sorted(differences: ArrayLike) -> NDArray[np.float64]:

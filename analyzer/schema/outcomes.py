@@ -101,6 +101,8 @@ class Evaluation:
         agreement with float. Paired bootstrap interval.
       drop_of: `accuracy`, `agreement` or `metric`: what `drop_points` is a drop of.
       mcnemar_p: Exact McNemar test of the difference; None without labels.
+      discordant: Samples that only the float model got right, and only this one; for an agreement, samples that differ
+        and 0. None for a metric, and where there is no drop.
       subset: Whether fewer than all evaluation samples were used.
       float_accuracy: The float model's on the same samples.
     """
@@ -113,6 +115,7 @@ class Evaluation:
     drop_points: Interval | None
     drop_of: str
     mcnemar_p: float | None = None
+    discordant: tuple[int, int] | None = None
     subset: bool = False
     float_accuracy: float | None = None
 

@@ -246,3 +246,17 @@ def test_audit_of_a_file_finds_what_was_planted(tmp_path):
     assert found["matched_ops"] == found["total_ops"] == len(graph.ops)
     assert "block_3_depthwise" in result.stdout
     assert pathlib.Path(out / "report.html").stat().st_size > 10_000
+
+
+def test_an_undecided_check_says_how_many_images_would_decide(finished):
+    from bitplan.analyzer.measures.statistics import samples_needed
+
+    out, _ = finished
+    line = bitplan("check", out, "--max-drop", "0.5pt", check=5).stdout
+    verification = json.loads((out / "verification.json").read_text())
+    plan = next(e for e in verification["evaluations"] if e["name"] == "plan" and not e["subset"])
+    worse, better = plan["discordant"]
+    assert plan["drop_points"]["value"] == pytest.approx(100 * (worse - better) / 60)
+    differences = [100.0] * worse + [-100.0] * better + [0.0] * (60 - worse - better)
+    needed = samples_needed(differences, 0.5, unit=100.0)
+    assert f"needs about {-(-needed // 100) * 100} images" in line

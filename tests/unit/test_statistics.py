@@ -8,10 +8,9 @@ import math
 
 import numpy as np
 import pytest
-from bitplan.analyzer.errors import DataError, ShapeMismatch
+from bitplan.analyzer.errors import DataError
 from bitplan.analyzer.measures.statistics import (
     decide,
-    kendall_tau,
     mcnemar_exact,
     paired_bootstrap,
     samples_needed,
@@ -245,19 +244,3 @@ def test_no_number_of_samples_tells_equal_things_apart():
 
 def test_a_limit_beyond_every_difference_needs_one_sample():
     assert samples_needed(ternary(10, 5, 100), 1.0) == 1
-
-
-def test_kendall_tau_counts_pairs():
-    a, b = [3, 1, 4, 1, 5], [2, 7, 1, 8, 2]
-    pairs = [(np.sign(a[i] - a[j]), np.sign(b[i] - b[j])) for i, j in itertools.combinations(range(5), 2)]
-    agreeing = sum(x * y for x, y in pairs)
-    expected = agreeing / math.sqrt(sum(x != 0 for x, _ in pairs) * sum(y != 0 for _, y in pairs))
-    assert kendall_tau(a, b) == pytest.approx(expected)
-    assert kendall_tau([1, 2, 3], [10, 20, 30]) == 1.0
-
-
-def test_rankings_without_an_order_have_no_tau():
-    assert math.isnan(kendall_tau([1.0], [1.0]))
-    assert math.isnan(kendall_tau([1.0, 1.0], [1.0, 2.0]))
-    with pytest.raises(ShapeMismatch):
-        kendall_tau([1.0, 2.0], [1.0])
