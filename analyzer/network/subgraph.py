@@ -1,17 +1,14 @@
-"""Cutting pieces out of a flatbuffer, so that only what lies behind a change has to run again.
-
-All pieces share the constants of the parsed original; nothing is copied but small tables.
-"""
+"""Cutting pieces out of a flatbuffer, so that only what lies behind a change has to run again."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import flatbuffer as fb
+from .trimming import Trimmer
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class Cutter:
     def __init__(self, data: bytes) -> None:
         self._model = fb.read(data)
         self._graph = self._model.subgraphs[0]
+        self._trimmers: dict[bool, Trimmer] = {}
         self._producer = {int(t): i for i, op in enumerate(self._graph.operators) for t in op.outputs}
         self._by_name = {fb.text(t.name): i for i, t in enumerate(self._graph.tensors)}
 
@@ -53,7 +51,7 @@ class Cutter:
 
     def whole(self, outputs: Sequence[int]) -> Piece:
         """The network from its own inputs to any of its tensors."""
-        return self._cut(list(self._graph.inputs), outputs, self._needed(set(self._graph.inputs), outputs), {})
+        return self._cut(list(self._graph.inputs), outputs, self._needed(set(self._graph.inputs), outputs))
 
     def suffix(self, tensor: int, outputs: Sequence[int], consumer: int | None = None) -> Piece:
         """What lies between a changed tensor and those outputs that it reaches.
@@ -64,17 +62,22 @@ class Cutter:
           consumer: Only this op reads the replaced values, all others the original ones.
         """
         downstream = self._downstream(tensor, consumer)
-        reached = [t for t in outputs if self._producer.get(t) in downstream]
+        reached = self.reached(tensor, outputs, consumer)
         needed = self._needed(set(), reached) & downstream
         live = {
             int(t) for i in needed for t in self._graph.operators[i].inputs
             if t >= 0 and not self._is_constant(t) and self._producer.get(t) not in needed
         }  # fmt: skip
         if consumer is None:
-            return self._cut([tensor, *sorted(live - {tensor})], reached, needed, {})
+            return self._cut([tensor, *sorted(live - {tensor})], reached, needed)
         keeps_original = any(tensor in self._graph.operators[i].inputs for i in needed if i != consumer)
         others = sorted(live - (set() if keeps_original else {tensor}))
-        return self._cut([tensor, *others], reached, needed, {}, only_reader=consumer)
+        return self._cut([tensor, *others], reached, needed, only_reader=consumer)
+
+    def reached(self, tensor: int, outputs: Sequence[int], consumer: int | None = None) -> list[int]:
+        """Those outputs that lie behind a changed tensor; arguments are those of `suffix`."""
+        downstream = self._downstream(tensor, consumer)
+        return [t for t in outputs if self._producer.get(t) in downstream]
 
     def single(self, op: int, constants: Mapping[int, np.ndarray], *, without_activation: bool = False) -> Piece:
         """One op with other constants.
@@ -113,48 +116,10 @@ class Cutter:
         return needed
 
     def _cut(
-        self, inputs: Sequence[int], outputs: Sequence[int], ops: set[int], constants: Mapping[int, np.ndarray],
-        *, only_reader: int | None = None, plain: bool = False,
+        self, inputs: Sequence[int], outputs: Sequence[int], ops: Collection[int],
+        constants: Mapping[int, np.ndarray] | None = None, *, only_reader: int | None = None, plain: bool = False,
     ) -> Piece:  # fmt: skip
-        schema = fb.schema()
-        piece, graph = schema.ModelT(), schema.SubGraphT()
-        piece.version, piece.operatorCodes, piece.description = 3, self._model.operatorCodes, b""
-        piece.buffers, graph.tensors = [schema.BufferT()], []
-        buffers: dict[int, int] = {}
-
-        def place(tensor: int) -> int:
-            placed = copy.copy(self._graph.tensors[tensor])
-            placed.shapeSignature = None
-            if tensor in constants:
-                fb.set_constant(piece, placed, constants[tensor])
-            elif self._is_constant(tensor):
-                if placed.buffer not in buffers:
-                    buffers[placed.buffer] = len(piece.buffers)
-                    piece.buffers.append(self._model.buffers[placed.buffer])
-                placed.buffer = buffers[placed.buffer]
-            else:
-                placed.buffer = 0
-            graph.tensors.append(placed)
-            return len(graph.tensors) - 1
-
-        # The replaced tensor and the original one may both be inputs; readers other than `only_reader` see the latter.
-        places = [place(t) for t in inputs]
-        where = dict(zip(inputs, places, strict=True)) if only_reader is None else dict(
-            zip(inputs[1:], places[1:], strict=True)
-        )  # fmt: skip
-        graph.operators = []
-        for index in sorted(ops):
-            op = copy.copy(self._graph.operators[index])
-            view = {**where, inputs[0]: places[0]} if index == only_reader else where
-            for t in (*op.inputs, *op.outputs):
-                if t >= 0 and t not in where and not (index == only_reader and t == inputs[0]):
-                    where[t] = view[t] = place(int(t))
-            op.inputs = [view[t] if t >= 0 else -1 for t in op.inputs]
-            op.outputs = [where[t] for t in op.outputs]
-            if plain:
-                op.builtinOptions = copy.copy(op.builtinOptions)
-                op.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
-            graph.operators.append(op)
-        graph.inputs, graph.outputs = places, [where[t] for t in outputs]
-        piece.subgraphs = [graph]
-        return Piece(fb.write(piece), tuple(inputs), tuple(outputs))
+        if plain not in self._trimmers:
+            self._trimmers[plain] = Trimmer(self._model, plain=plain)
+        flatbuffer = self._trimmers[plain].trim(inputs, outputs, sorted(ops), constants, only_reader=only_reader)
+        return Piece(flatbuffer, tuple(inputs), tuple(outputs))
