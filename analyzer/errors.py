@@ -27,6 +27,9 @@ class BitplanError(Exception):
         self.problem = problem
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problem, self.remedy)  # errors of worker processes arrive as they were raised
+
 
 class UsageError(BitplanError):
     """The options contradict each other, or one cannot be read."""
@@ -62,6 +65,9 @@ class ImpossibleBudget(BitplanError):
         super().__init__(problem, remedy)
         self.smallest_bytes = smallest_bytes
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problem, self.remedy, self.smallest_bytes)
+
 
 class SolverStopped(BitplanError):
     """The planner's solver stopped before it could prove its plan good enough."""
@@ -69,6 +75,14 @@ class SolverStopped(BitplanError):
 
 class RunFolderError(BitplanError):
     """The run folder lacks a stage, or holds one of another model."""
+
+
+class InUse(RunFolderError):
+    """Another process holds a file."""
+
+
+class WorkerError(BitplanError):
+    """Worker processes, or a cluster of them, cannot be reached, or died."""
 
 
 class PlanMismatch(BitplanError):

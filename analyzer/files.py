@@ -7,7 +7,7 @@ import os
 import pathlib
 import secrets
 
-from .errors import RunFolderError
+from .errors import InUse, RunFolderError
 
 TEMPORARY_SUFFIX = ".bitplan-tmp"
 
@@ -62,7 +62,8 @@ def lock_file(path: pathlib.Path, flags: int, busy: pathlib.Path) -> int:
       A descriptor for `unlock_file`.
 
     Raises:
-      RunFolderError: Somebody holds it, or it cannot be opened.
+      InUse: Somebody holds it.
+      RunFolderError: It cannot be opened or locked.
     """
     import fcntl
 
@@ -80,8 +81,16 @@ def lock_file(path: pathlib.Path, flags: int, busy: pathlib.Path) -> int:
         if isinstance(error, BlockingIOError | PermissionError):  # POSIX allows either
             raise _in_use(busy, _holder(path)) from error
         raise RunFolderError(f"cannot lock {path}: {error.strerror}", "choose a folder on a local disk") from error
+    if os.fstat(descriptor).st_nlink == 0:  # its last holder removed it between the opening and the lock
+        os.close(descriptor)
+        return lock_file(path, flags, busy)
     _held.add(path)
     return descriptor
+
+
+def is_held(path: pathlib.Path) -> bool:
+    """Whether this process holds a file; opening and closing it once more would let its lock go."""
+    return path.absolute() in _held
 
 
 def unlock_file(path: pathlib.Path, descriptor: int) -> None:
@@ -97,9 +106,9 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _in_use(busy: pathlib.Path, process: int | None) -> RunFolderError:
+def _in_use(busy: pathlib.Path, process: int | None) -> InUse:
     holder = "another process" if process is None else f"process {process}"
-    return RunFolderError(f"{busy} is in use by {holder}", "wait until it ends, or choose another --out")
+    return InUse(f"{busy} is in use by {holder}", "wait until it ends, or choose another --out")
 
 
 def _holder(lock: pathlib.Path) -> int | None:

@@ -4,7 +4,7 @@ A stage is one JSON file, `<stage>.json`: a header, then the fields of the stage
 content key of everything that the stage was made from, so a stage that belongs to other inputs is never mistaken for
 this run's; its `checksum` tells whether a person has edited the file since.
 
-Finished units of long work go into a `UnitStore`, one line each, as they are finished.
+Finished units of long work do not lie here but in the user's cache (`cache.py`), for every run to find.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .errors import RunFolderError
 from .files import TEMPORARY_SUFFIX, atomic_write, lock_file, unlock_file, write_all
 from .schema import SCHEMA_VERSION
 from .serialize import from_jsonable, parse, to_jsonable
-from .units import UnitStore, content_key
+from .units import content_key
 
-__all__ = ["RunFolder", "UnitStore", "atomic_write", "content_key", "read_stage"]
+__all__ = ["RunFolder", "atomic_write", "content_key", "read_stage"]
 
 T = TypeVar("T")
 
@@ -191,10 +191,6 @@ class RunFolder:
         """Removes files that would pass for results of newer inputs; those that are not there are no matter."""
         for name in names:
             self._file(name).unlink(missing_ok=True)
-
-    def units(self, name: str = "units") -> UnitStore:
-        """The store of finished work units in this folder; see `UnitStore`."""
-        return UnitStore(self._file(f"{name}.jsonl"))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

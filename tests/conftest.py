@@ -16,6 +16,14 @@ def find_shared() -> pathlib.Path | None:
     return next((p for c in candidates if c and (p := pathlib.Path(c)).is_dir()), None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keeps the user's own cache out of the tests, and the tests out of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BITPLAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     found = find_shared()

@@ -85,6 +85,11 @@ class Samples:
         """The model's inputs, in the order of the arrays of a block."""
         return self.preparation.inputs
 
+    @property
+    def hashes(self) -> tuple[bytes, ...]:
+        """SHA-256 of each prepared sample, in this order."""
+        return self.facts.hashes
+
     def __len__(self) -> int:
         return len(self.positions)
 

@@ -7,7 +7,7 @@ QUANTIZE and DEQUANTIZE left out; a layer that was split into hi + lo counts as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -19,7 +19,9 @@ from ..network import flatbuffer as fb
 from ..network import kernels, runtime
 from ..schema import Calibration, Graph, Measurement, Op, Source
 from .calibration import Progress
-from .sweep import Job, LabelledSource, Sweep, jobs_of, run_jobs
+from .crew import Crew
+from .exact import ExactSweep
+from .sweep import LabelledSource, Sweep, Task
 
 _BORDERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _INTEGERS = {"int4": (-8, 7), "int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
@@ -242,25 +244,14 @@ def attribute(
                 found.append(Source("activation", f"a{grid.bits}", tensor, op.index))
                 grids[found[-1]] = grid
 
-    def rounding(sweep: Sweep, tensor: int, grid: Grid) -> Callable[[int], np.ndarray]:
-        return lambda sample: grid.round(sweep.value(tensor, sample))
+    def change(sweep: Sweep, source: Source) -> Callable[[int], np.ndarray]:
+        if source not in weights:
+            return lambda sample: grids[source].round(sweep.value(source.tensor, sample))
+        assert source.op is not None, "only ops have weights"
+        op = graph.ops[source.op]
+        assert op.weights is not None, "only what has weights was given other ones"
+        return sweep.alone(op, source.tensor, {op.weights: weights[source].reshape(graph.tensors[op.weights].shape)})
 
-    def perturbation(sweep: Sweep, job: Job) -> Callable[[int], Iterator[tuple[Source, np.ndarray]]]:
-        prepared: dict[Source, Callable[[int], np.ndarray]] = {}
-        for source in job.sources:
-            if source in weights:
-                assert job.op is not None and job.op.weights is not None
-                shape = graph.tensors[job.op.weights].shape
-                prepared[source] = sweep.alone(job.op, job.tensor, {job.op.weights: weights[source].reshape(shape)})
-            else:
-                prepared[source] = rounding(sweep, job.tensor, grids[source])
-
-        def perturb(sample: int) -> Iterator[tuple[Source, np.ndarray]]:
-            for source, change in prepared.items():
-                yield source, change(sample)
-
-        return perturb
-
-    sweep = Sweep(data, graph, calibration, samples, None)
-    measured = run_jobs(sweep, jobs_of(found, graph), perturbation, workers=workers, progress=progress)
+    with ExactSweep(Task(data, graph, calibration, change), samples, crew=Crew(threads=workers)) as sweep:
+        measured = sweep.measure(found, progress=progress)
     return tuple(measured[source.id] for source in found)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -116,7 +115,7 @@ def accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class ErrorSums:
-    """What an error figure is made of, sample by sample, so that shards merge in any order to the same figure.
+    """What an error figure is made of, sample by sample, so that no figure depends on their order.
 
     All tuples have one entry for each sample; those that do not apply are None.
 
@@ -167,31 +166,15 @@ class ErrorSums:
         if is_classifier and len(reference) != 1:
             raise ValueError("a classifier has one compared output")
         outputs = list(zip(reference, quantized, variances, strict=True))
-        x, y = reference[0], quantized[0]
-        divergence = per_sample_kl if are_logits else per_sample_kl_of_probabilities
+        judged = judge(
+            reference, quantized, is_classifier=is_classifier, labels=labels, are_logits=are_logits,
+            user_metric=user_metric,
+        )  # fmt: skip
         return cls(
-            nmse=_over_outputs([per_sample_nmse(a, b, variance) for a, b, variance in outputs]),
-            signal=_over_outputs([per_sample_power(a, variance) for a, _, variance in outputs]),
-            kl=tuple(divergence(x, y).tolist()) if is_classifier else None,
-            agree=tuple(agreements(x, y).tolist()) if is_classifier else None,
-            right=tuple(right_answers(y, labels).tolist()) if is_classifier and labels is not None else None,
-            metric=None if user_metric is None else per_sample_metric(user_metric, quantized, reference, labels),
+            nmse=mean_over_outputs([per_sample_nmse(a, b, variance) for a, b, variance in outputs]),
+            signal=mean_over_outputs([per_sample_power(a, variance) for a, _, variance in outputs]),
+            **{name: None if values is None else tuple(values.tolist()) for name, values in judged.items()},
         )
-
-    @classmethod
-    def merge(cls, a: ErrorSums, b: ErrorSums) -> ErrorSums:
-        """The samples of `a`, then those of `b`.
-
-        Raises:
-          ValueError: One of them has a figure that the other lacks.
-        """
-        joined: dict[str, Any] = {}
-        for field in fields(cls):
-            left, right = getattr(a, field.name), getattr(b, field.name)
-            if (left is None) != (right is None):
-                raise ValueError(f"only one of two shards has {field.name}")
-            joined[field.name] = None if left is None else left + right
-        return cls(**joined)
 
     def to_output_error(self) -> schema.OutputError:
         """The figures over all samples; the order of the samples does not matter.
@@ -246,7 +229,36 @@ def output_error(
     ).to_output_error()  # fmt: skip
 
 
-def _over_outputs(values: Sequence[np.ndarray]) -> tuple[float, ...]:
+def judge(
+    reference: Sequence[np.ndarray],
+    quantized: Sequence[np.ndarray],
+    *,
+    is_classifier: bool,
+    labels: np.ndarray | None = None,
+    are_logits: bool = True,
+    user_metric: Metric | None = None,
+) -> dict[str, np.ndarray | None]:
+    """Everything beside the squared error that `ErrorSums` holds of samples, by its name there.
+
+    Arguments and errors are those of `output_error`.
+
+    Returns:
+      `kl` float64, `agree` bool, `right` bool and `metric` float64, each [n]; None for what does not apply.
+    """
+    x, y = reference[0], quantized[0]
+    divergence = per_sample_kl if are_logits else per_sample_kl_of_probabilities
+    return {
+        "kl": divergence(x, y) if is_classifier else None,
+        "agree": agreements(x, y) if is_classifier else None,
+        "right": right_answers(y, labels) if is_classifier and labels is not None else None,
+        "metric": None
+        if user_metric is None
+        else np.array(per_sample_metric(user_metric, quantized, reference, labels)),
+    }
+
+
+def mean_over_outputs(values: Sequence[np.ndarray]) -> tuple[float, ...]:
+    """Mean over the compared outputs of what each says of every sample: arrays [n] to n floats."""
     return tuple((np.sum(values, axis=0) / len(values)).tolist())
 
 

@@ -1,35 +1,32 @@
 """The machinery of an exact sweep: change one tensor, run only what lies behind it, compare at the network's output.
 
-For every op the values that the float network computes are taken once (per block of samples); a changed output of the
+For every op the values that the float network computes are taken once (per shard of samples); a changed output of the
 op is then pushed through only what lies behind it.
 
-The unit of work is (tensor, block of samples). Each is saved when done, so that a killed sweep goes on where it
-stopped.
+The unit of work is (tensor, shard of samples): `exact.py` says which there are, `distribution.py` who does them.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ..network import flatbuffer as fb
 from ..network import runtime
 from ..network.runtime import drop_batch
-from ..network.subgraph import Cutter, Piece
-from ..schema import Calibration, Graph, Measurement, Op, Source
-from ..serialize import from_jsonable, to_jsonable
-from .calibration import Progress, SampleSource
-from .metrics import ErrorSums
+from ..network.subgraph import Cutter
+from ..schema import Calibration, Graph, Op, Source
+from .calibration import SampleSource
 from .per_sample import Metric
+from .rows import Rows
 
-_BLOCK_BYTES = 256 * 2**20
-_LARGEST_BLOCK = 64
+_SHARD_BYTES = 256 * 2**20
+_LARGEST_SHARD = 64
 
 
 class LabelledSource(SampleSource, Protocol):
@@ -37,13 +34,8 @@ class LabelledSource(SampleSource, Protocol):
 
     @property
     def labels(self) -> np.ndarray | None: ...
-
-
-class Store(Protocol):
-    """Finished units by key (`analyzer.runs.UnitStore`)."""
-
-    def get(self, key: str) -> dict[str, Any] | None: ...
-    def put(self, key: str, value: dict[str, Any]) -> None: ...
+    @property
+    def hashes(self) -> Sequence[bytes]: ...
 
 
 @dataclass(frozen=True)
@@ -54,155 +46,120 @@ class Target:
     is_logits: bool
 
 
+Change = Callable[["Sweep", Source], Callable[[int], np.ndarray]]
+"""Prepares a source: its answer gives the changed tensor's values for a sample of the loaded shard, by index."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What all units of a sweep have in common.
+
+    Attributes:
+      data: The float flatbuffer.
+      graph: Of `data`.
+      calibration: Ranges that the changes take.
+      change: How a source is quantized.
+      metric: See `per_sample.Metric`.
+    """
+
+    data: bytes
+    graph: Graph
+    calibration: Calibration
+    change: Change
+    metric: Metric | None = None
+
+
 @dataclass(frozen=True)
-class Job:
-    """All sources that start at one tensor: an op's output, or an input."""
+class Unit:
+    """What one worker does at a time.
+
+    Attributes:
+      tensor: The tensor that all of its sources change: an op's output, or an input.
+      wanted: Sources, each with the samples of the shard that it is measured on, by index.
+    """
 
     tensor: int
-    op: Op | None
-    sources: tuple[Source, ...]
-
-
-Perturb = Callable[[int], Iterable[tuple[Source, np.ndarray]]]
-"""The changed values of a job's tensor for one sample of the loaded block, source by source."""
-
-
-def run_jobs(
-    sweep: Sweep,
-    jobs: Sequence[Job],
-    perturbation: Callable[[Sweep, Job], Perturb],
-    *,
-    key: Callable[[Job, str], str] | None = None,
-    store: Store | None = None,
-    workers: int = runtime.DEFAULT_WORKERS,
-    progress: Progress | None = None,
-) -> dict[str, Measurement]:
-    """Measures all sources of some jobs over all samples, block by block.
-
-    Args:
-      sweep: The float network and its samples.
-      jobs: What to change.
-      perturbation: How.
-      key: The key of (job, digest of the block) under which a finished unit is saved.
-      store: Where; nothing is saved without it.
-      workers: Threads.
-      progress: Called with (units done, units in all).
-
-    Returns:
-      Measurements by `Source.id`.
-    """
-    bounds = sweep.blocks()
-    parts: dict[str, list[dict[str, Any]]] = {s.id: [] for job in jobs for s in job.sources}
-    finished, lock = 0, threading.Lock()
-
-    def measure(job: Job, found: dict[str, Any] | None, unit_key: str) -> dict[str, Any]:
-        nonlocal finished
-        unit = found if found is not None else sweep.measure(job, perturbation(sweep, job))
-        with lock:
-            finished += 1
-            if store is not None and found is None:
-                store.put(unit_key, unit)
-            if progress:
-                progress(finished, len(jobs) * len(bounds))
-        return unit
-
-    for start, stop in bounds:
-        digest = sweep.block_digest(start, stop) if store is not None and key else ""
-        keys = [key(job, digest) if store is not None and key else "" for job in jobs]
-        found = [store.get(k) if store is not None else None for k in keys]
-        if None in found:
-            sweep.load(start, stop)
-        with ThreadPoolExecutor(workers) as pool:
-            for unit in pool.map(measure, jobs, found, keys):
-                for source_id, part in unit.items():
-                    parts[source_id].append(part)
-    return {s.id: sweep.finish(s, parts[s.id]) for job in jobs for s in job.sources}
+    wanted: tuple[tuple[Source, tuple[int, ...]], ...]
 
 
 class Sweep:
-    """One float network with the activations of one block of samples."""
+    """One float network with the activations of one shard of samples.
 
-    def __init__(
-        self, data: bytes, graph: Graph, calibration: Calibration, samples: LabelledSource, metric: Metric | None
-    ) -> None:
-        self.graph, self.calibration = graph, calibration
-        self._samples, self._metric = samples, metric
-        self._cutter = Cutter(data)
-        self._model = fb.read(data)
-        self._tensors = sorted({t for op in graph.ops for t in op.outputs} | set(graph.outputs) | set(graph.compared))
-        self._runner: runtime.Runner | None = None
+    Args:
+      task: The network, and how a source is quantized.
+      threads: Interpreters that a shard is loaded with, side by side.
+    """
+
+    def __init__(self, task: Task, threads: int = 1) -> None:
+        self.graph, self.calibration = task.graph, task.calibration
+        self._task = task
+        self._cutter = Cutter(task.data)
+        self._model = fb.read(task.data)
+        self._threads = threads
+        self._runners: tuple[tuple[int, ...], list[runtime.Runner]] = ((), [])
         self._values: dict[int, np.ndarray] = {}
-        self._range = (0, 0)
-        self.variances = tuple(variance_of(calibration, t) for t in graph.compared)
+        self._labels: np.ndarray | None = None
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """Bounds of the blocks of samples."""
-        size, count = _block_size(self.graph), len(self._samples)
-        return [(start, min(start + size, count)) for start in range(0, count, size)]
+    def load(
+        self, inputs: Sequence[np.ndarray], labels: np.ndarray | None, tensors: Collection[int] | None = None
+    ) -> None:
+        """Runs the float network on a shard of samples and keeps its activations.
 
-    def block_digest(self, start: int, stop: int) -> str:
-        """SHA-256 over the samples of a block and their labels."""
-        return _shard_key(self._samples, start, stop)
+        Args:
+          inputs: One array [n, ...] for each input of the network, n at most `shard_size`.
+          labels: Class indices [n].
+          tensors: The activations to keep, from `needed`; None keeps all. Keeping them takes as long as computing them.
+        """
+        graph = self.graph
+        wanted = {t for op in graph.ops for t in op.outputs} if tensors is None else set(tensors)
+        kept = tuple(sorted(t for t in wanted - set(graph.inputs) if not graph.tensors[t].is_constant))
+        if kept != self._runners[0] or not self._runners[1]:
+            whole = self._cutter.whole(kept).flatbuffer
+            self._runners = (kept, [runtime.Runner(whole) for _ in range(self._threads)] if kept else [])
+            self._values = {
+                tensor: np.empty((shard_size(graph), *port.shape), port.dtype)
+                for runner in self._runners[1][:1] for tensor, port in zip(kept, runner.outputs, strict=True)
+            }  # fmt: skip
+        self._labels = labels
+        self._values.update(zip(graph.inputs, inputs, strict=True))
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(functools.partial(self._take, inputs), range(len(self._runners[1]))))
 
-    def load(self, start: int, stop: int) -> None:
-        """Runs the float network on the samples `[start, stop)` and keeps every activation."""
-        produced = [t for t in self._tensors if not self.graph.tensors[t].is_constant and t not in self.graph.inputs]
-        if self._runner is None:
-            self._runner = runtime.Runner(self._cutter.whole(produced).flatbuffer)
-            size = _block_size(self.graph)
-            for tensor, port in zip(produced, self._runner.outputs, strict=True):
-                self._values[tensor] = np.empty((size, *port.shape), port.dtype)
-        arrays = self._samples.block(start, stop)
-        self._values.update(zip(self.graph.inputs, arrays, strict=True))
-        for i in range(stop - start):
-            for tensor, values in zip(produced, self._runner.run_reusing([a[i] for a in arrays]), strict=True):
+    def _take(self, inputs: Sequence[np.ndarray], thread: int) -> None:
+        """Runs every sample that falls to a thread."""
+        kept, runners = self._runners
+        for i in range(thread, len(inputs[0]), len(runners)):
+            for tensor, values in zip(kept, runners[thread].run_reusing([a[i] for a in inputs]), strict=True):
                 self._values[tensor][i] = values
-        self._range = (start, stop)
 
-    def measure(self, job: Job, perturb: Perturb) -> dict[str, Any]:
-        """Error sums of every source of a job on the loaded block, by source id, ready for JSON."""
-        start, stop = self._range
-        whole = [s for s in job.sources if s.part != "edge"]
-        result: dict[str, list[list[np.ndarray]]] = {s.id: [] for s in job.sources}
-        local: dict[str, list[float]] = {s.id: [] for s in job.sources}
-        paths: dict[int | None, Path] = {None: Path(self, job.tensor, None)} if whole else {}
-        paths |= {s.consumer: Path(self, job.tensor, s.consumer) for s in job.sources if s.part == "edge"}
-        for i in range(stop - start):
-            original = self._values[job.tensor][i]
-            for source, changed in perturb(i):
-                result[source.id].append(paths[source.consumer].run(i, changed))
-                difference = (changed.reshape(original.shape) - original).astype(np.float64)
-                local[source.id].append(float(np.mean(difference * difference)))
-        labels = self._samples.labels
-        unit: dict[str, Any] = {}
-        for source in job.sources:
-            path = paths[source.consumer]
-            sums = ErrorSums.of(
-                [np.stack([drop_batch(self._values[t.tensor][i]) for i in range(stop - start)]) for t in path.targets],
-                [np.stack([drop_batch(row[k]) for row in result[source.id]]) for k in range(len(path.targets))],
-                variances=[variance_of(self.calibration, t.tensor) for t in path.targets],
-                is_classifier=self.graph.is_classifier,
-                are_logits=path.targets[0].is_logits,
-                labels=None if labels is None else labels[start:stop],
-                user_metric=self._metric,
-            )
-            unit[source.id] = {"error": to_jsonable(sums), "local": local[source.id]}
-        return unit
+    def needed(self, units: Sequence[Unit]) -> frozenset[int]:
+        """The activations that measuring some units reads."""
+        tensors: set[int] = set()
+        for unit in units:
+            for source in {(s.consumer, s.op if s.part == "weights" else None): s for s, _ in unit.wanted}.values():
+                tensors.update((unit.tensor, *Path(self, unit.tensor, source.consumer).tensors))
+                if source.part == "weights" and source.op is not None:
+                    tensors.update(t for t in self.graph.ops[source.op].inputs if t >= 0)
+        return frozenset(t for t in tensors if not self.graph.tensors[t].is_constant)
 
-    def finish(self, source: Source, parts: Sequence[Mapping[str, Any]]) -> Measurement:
-        """Joins the blocks of one source."""
-        sums = reduce(ErrorSums.merge, (from_jsonable(ErrorSums, part["error"]) for part in parts))
-        local = np.array([value for part in parts for value in part["local"]])
-        scale = variance_of(self.calibration, source.tensor)
-        return Measurement(source, sums.to_output_error(), float(local.mean()) / scale)
+    def measure(self, unit: Unit) -> list[Rows]:
+        """Measures a unit on the loaded shard: the rows of each of its sources, in their order."""
+        paths: dict[int | None, Path] = {}
+        found = []
+        for source, samples in unit.wanted:
+            if source.consumer not in paths:
+                paths[source.consumer] = Path(self, unit.tensor, source.consumer)
+            found.append(self._rows(source, paths[source.consumer], samples))
+        return found
 
     def value(self, tensor: int, sample: int) -> np.ndarray:
+        """A float activation of one sample of the loaded shard."""
         return np.asarray(self._values[tensor][sample])
 
     def alone(
         self, op: Op, tensor: int, constants: Mapping[int, np.ndarray], *, plain: bool = False
     ) -> Callable[[int], np.ndarray]:
-        """One op with other constants, from its cached inputs: sample of the loaded block -> values of `tensor`.
+        """One op with other constants, from its cached inputs: sample of the loaded shard -> values of `tensor`.
 
         Args:
           op: Which.
@@ -214,13 +171,35 @@ class Sweep:
         runner, place = runtime.Runner(piece.flatbuffer), piece.outputs.index(tensor)
         return lambda sample: runner.run([self.value(t, sample) for t in piece.inputs])[place]
 
-    def suffix(self, tensor: int, outputs: Sequence[int], consumer: int | None) -> Piece:
-        return self._cutter.suffix(tensor, outputs, consumer)
-
     def constant(self, tensor: int) -> np.ndarray:
+        """Values of a constant tensor."""
         values = fb.constant(self._model, self._model.subgraphs[0].tensors[tensor])
         assert values is not None, "only constants are asked for"
         return values
+
+    @property
+    def cutter(self) -> Cutter:
+        return self._cutter
+
+    def _rows(self, source: Source, path: Path, samples: tuple[int, ...]) -> Rows:
+        change = self._task.change(self, source)
+        answers: list[list[np.ndarray]] = []
+        local: list[float] = []
+        for sample in samples:
+            original, changed = self.value(source.tensor, sample), change(sample)
+            answers.append(path.run(sample, changed))
+            difference = (changed.reshape(original.shape) - original).astype(np.float64)
+            local.append(float(np.mean(difference * difference)))
+        return Rows.of(
+            [target.tensor for target in path.targets],
+            [np.stack([drop_batch(self.value(t.tensor, i)) for i in samples]) for t in path.targets],
+            [np.stack([drop_batch(answer[k]) for answer in answers]) for k in range(len(path.targets))],
+            local,
+            is_classifier=self.graph.is_classifier,
+            are_logits=path.targets[0].is_logits,
+            labels=None if self._labels is None else self._labels[list(samples)],
+            user_metric=self._task.metric,
+        )
 
 
 class Path:
@@ -228,19 +207,25 @@ class Path:
 
     def __init__(self, sweep: Sweep, tensor: int, consumer: int | None) -> None:
         graph = sweep.graph
-        self._sweep, self._tensor = sweep, tensor
-        wanted = list(dict.fromkeys((*graph.compared, *graph.outputs)))
-        piece = sweep.suffix(tensor, wanted, consumer)
-        itself = () if consumer is not None else (tensor,)
-        reached = {*piece.outputs, *itself}
+        self._sweep = sweep
+        self._itself = () if consumer is not None else (tensor,)
+        wanted = tuple(dict.fromkeys((*graph.compared, *graph.outputs)))
+        reached = {*sweep.cutter.reached(tensor, wanted, consumer), *self._itself}
         self.targets = tuple(
             Target(c, c != o) if c in reached or o not in reached else Target(o, False)
             for c, o in zip(graph.compared, graph.outputs, strict=True)
         )
-        piece = sweep.suffix(tensor, [t for t in piece.outputs if t in {x.tensor for x in self.targets}], consumer)
-        self._piece = piece
-        self._runner = runtime.Runner(piece.flatbuffer) if piece.outputs else None
-        self._itself = itself
+        targets = {target.tensor for target in self.targets}
+        self._piece = sweep.cutter.suffix(tensor, [t for t in wanted if t in targets], consumer)
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """The float activations that it reads."""
+        return (*self._piece.inputs[1:], *(target.tensor for target in self.targets))
+
+    @functools.cached_property
+    def _runner(self) -> runtime.Runner | None:
+        return runtime.Runner(self._piece.flatbuffer) if self._piece.outputs else None
 
     def run(self, sample: int, changed: np.ndarray) -> list[np.ndarray]:
         """The targets' values where the tensor has been changed for one sample."""
@@ -251,19 +236,10 @@ class Path:
         return [values.get(t.tensor, self._sweep.value(t.tensor, sample)) for t in self.targets]
 
 
-def jobs_of(sources: Sequence[Source], graph: Graph) -> list[Job]:
-    """Groups sources by the tensor that they change."""
-    by_tensor: dict[int, list[Source]] = {}
-    for source in sources:
-        by_tensor.setdefault(source.tensor, []).append(source)
-    producers = {t: op for op in graph.ops for t in op.outputs}
-    return [Job(tensor, producers.get(tensor), tuple(found)) for tensor, found in by_tensor.items()]
-
-
-def _block_size(graph: Graph) -> int:
-    """Samples whose every activation fits into the block's memory; the same on every machine."""
+def shard_size(graph: Graph) -> int:
+    """Samples whose every activation fits into 256 MiB, at most 64; the same on every machine."""
     per_sample = sum(4 * graph.tensors[t].elements for op in graph.ops for t in op.outputs)
-    return max(1, min(_LARGEST_BLOCK, _BLOCK_BYTES // max(per_sample, 1)))
+    return max(1, min(_LARGEST_SHARD, _SHARD_BYTES // max(per_sample, 1)))
 
 
 def variance_of(calibration: Calibration, tensor: int) -> float:
@@ -272,11 +248,3 @@ def variance_of(calibration: Calibration, tensor: int) -> float:
     if seen is None:
         return 1.0
     return seen.variance or seen.mean**2 or 1.0
-
-
-def _shard_key(samples: LabelledSource, start: int, stop: int) -> str:
-    parts = [fb.digest(np.ascontiguousarray(array).tobytes()) for array in samples.block(start, stop)]
-    labels = samples.labels
-    if labels is not None:
-        parts.append(fb.digest(np.ascontiguousarray(labels[start:stop], np.int64).tobytes()))
-    return fb.digest("".join(parts).encode())

@@ -23,21 +23,6 @@ def outputs(draw, quantized=VALUES):
 
 
 @settings(deadline=None)
-@given(outputs(ANY_VALUES), st.randoms())
-def test_figures_do_not_depend_on_how_samples_are_cut_and_merged(pair, random):
-    x, y = pair
-    options = {"variances": [metrics.output_variance(x)], "is_classifier": x[0].size > 1}
-    whole = ErrorSums.of([x], [y], **options)
-    cuts = sorted(random.sample(range(1, len(x)), random.randint(0, len(x) - 1)))
-    shards = [ErrorSums.of([a], [b], **options) for a, b in zip(np.split(x, cuts), np.split(y, cuts), strict=True)]
-    random.shuffle(shards)
-    merged = shards[0]
-    for shard in shards[1:]:
-        merged = ErrorSums.merge(merged, shard)
-    assert merged.to_output_error() == whole.to_output_error()
-
-
-@settings(deadline=None)
 @given(outputs(ANY_VALUES))
 def test_figures_stay_in_their_ranges_and_hide_nothing(pair):
     x, y = pair

@@ -197,28 +197,6 @@ def test_one_sample_says_nothing_about_the_spread():
     assert of(FLOAT[:1], QUANTIZED[:1]).to_output_error().standard_error == math.inf
 
 
-def test_shards_give_the_same_figures_in_any_order():
-    options = {"variances": [metrics.output_variance(FLOAT)]}
-    whole = of(labels=LABELS).to_output_error()
-    cuts = [slice(0, 1), slice(1, 14), slice(14, 40)]
-    shards = [of(FLOAT[c], QUANTIZED[c], labels=LABELS[c], **options) for c in cuts]
-    for a, b, c in itertools.permutations(shards):
-        assert ErrorSums.merge(ErrorSums.merge(a, b), c).to_output_error() == whole
-        assert ErrorSums.merge(a, ErrorSums.merge(b, c)).to_output_error() == whole
-
-
-def test_merging_keeps_the_samples_in_order():
-    merged = ErrorSums.merge(
-        of(FLOAT[:7], QUANTIZED[:7], variances=[1.0]), of(FLOAT[7:], QUANTIZED[7:], variances=[1.0])
-    )
-    assert merged == of(variances=[1.0])
-
-
-def test_shards_with_unlike_figures_do_not_merge():
-    with pytest.raises(ValueError, match="right"):
-        ErrorSums.merge(of(), of(labels=LABELS))
-
-
 def test_sums_go_through_json_unchanged():
     broken = QUANTIZED.copy()
     broken[0, 0] = math.nan

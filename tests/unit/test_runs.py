@@ -246,14 +246,6 @@ def test_names_stay_inside_the_folder(folder, name):
         folder.write_bytes(name, b"")
 
 
-def test_finished_units_are_kept_in_the_folder(folder):
-    with folder.units() as store:
-        store.put("a", {"x": 1})
-    with folder.units("other") as other, folder.units() as store:
-        assert store.get("a") == {"x": 1}
-        assert len(other) == 0
-
-
 # --- lock ------------------------------------------------------------------------------------------------------------
 
 LOCK = """

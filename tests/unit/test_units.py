@@ -154,7 +154,7 @@ def test_threads_share_a_store(tmp_path):
 
 STORE = """
 import sys
-from bitplan.analyzer.runs import UnitStore
+from bitplan.analyzer.units import UnitStore
 store = UnitStore(sys.argv[1])
 for i in range(int(sys.argv[2]), 10**9):
     store.put(f"unit {i}", {"i": i, "values": [i / 7] * 2000})
