@@ -13,6 +13,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from .analyzer.cache import CacheContents
     from .analyzer.schema import Audit
     from .checking import Check
     from .reports.cells import Table
@@ -84,6 +85,7 @@ class Console:
         view = build_view(run.results())
         if "worst" in parts and view.sensitivity is not None:
             self._table(view.sensitivity.by_scheme, "The ten worst layers", _WORST)
+            print(view.sensitivity.method)
         if "plan" in parts and run.plan_ is not None and view.strip is not None:
             print(view.strip.summary)
             print(f"Predicted: {run.plan_.predicted_bytes} bytes, nmse {run.plan_.predicted_nmse:.3g}")
@@ -138,6 +140,24 @@ class Console:
             self._document(to_jsonable(found))
             return
         print(found.line)
+
+    def cache(self, found: CacheContents) -> None:
+        """Prints where results are kept, how many, of which models, and what was removed."""
+        if self._json:
+            from .analyzer.serialize import to_jsonable
+
+            self._document(to_jsonable(found))
+            return
+        for entry in found.removed:
+            print(f"removed {entry.results} results of {entry.model or entry.path}")
+        size = sum(entry.bytes for entry in found.entries)
+        limit = f"of at most {found.limit_bytes / 1e6:.0f} MB"
+        print(f"{found.folder}: {size / 1e6:.1f} {limit}, models: {len({e.digest for e in found.entries})}")
+        for entry in found.entries:
+            print(
+                f"{entry.model or '?'}  {entry.digest[:12]}  {entry.results} results  {entry.bytes / 1e6:.1f} MB  "
+                f"last used {entry.last_used}"
+            )
 
     def _document(self, value: Any) -> None:
         json.dump(value, sys.stdout, indent=1)

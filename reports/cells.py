@@ -106,7 +106,8 @@ class Bar:
 
     Attributes:
       anchor: Of the layer's row in the table.
-      low, high: 95 % interval; equal to `value` where there is none.
+      low, high: 95 % interval over samples; equal to `value` where there is none.
+      estimated: Whether the value was estimated to first order; else it was measured.
     """
 
     label: str
@@ -116,6 +117,7 @@ class Bar:
     high: float
     note: str
     anchor: str = ""
+    estimated: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Dot:
-    """A source by its error at the layer (`local`) and at the network's output."""
+    """A source that was measured, by its error at the layer (`local`) and at the network's output."""
 
     label: str
     part: str
@@ -141,9 +143,18 @@ class Dot:
 
 @dataclass(frozen=True)
 class SensitivityPart:
-    """Where the error comes from. `findings` are sentences computed from the figures."""
+    """Where the error comes from.
+
+    Attributes:
+      findings: Sentences computed from the figures.
+      method: One of them: which figures were measured, and which estimated.
+      has_estimates: Whether any figure of the default scheme is an estimate.
+      dots: Only sources that were measured: an estimate has no error at the layer.
+    """
 
     findings: tuple[str, ...]
+    method: str
+    has_estimates: bool
     default: str
     rankings: tuple[Ranking, ...]
     kinds: tuple[Bar, ...]
@@ -164,7 +175,8 @@ class StripCell:
       scheme: Name of its scheme.
       mark: The scheme in two or three characters.
       border: What changes format at its inputs, "" for nothing.
-      height: Of its error bar, 0 to 1; None where it was not measured.
+      height: Of its error bar, 0 to 1; None where the table has no error of it.
+      estimated: Whether more than half of that error is an estimate.
       note: Everything about it in one line.
     """
 
@@ -174,6 +186,7 @@ class StripCell:
     mark: str
     border: str
     height: float | None
+    estimated: bool
     note: str
 
 
@@ -192,6 +205,10 @@ class Strip:
     has_errors: bool
     has_borders: bool
     exit_border: str = ""
+
+    @property
+    def has_estimates(self) -> bool:
+        return any(cell.estimated for cell in self.cells)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Results -> Vega-Lite specifications, made with Altair. The same ones serve the page and figures for slides.
 
-Parts have colours that colour-blind readers tell apart, and differ in shape or in place as well. Nothing here makes
-Altair number its charts or parameters, so that equal results give equal specifications.
+Parts have colours that colour-blind readers tell apart, and differ in shape or in place as well. What was measured is
+filled, what was estimated outlined. Nothing here makes Altair number its charts or parameters, so that equal results
+give equal specifications.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from .view import build_view
 PART_COLOURS = {"weights": "#1f77c9", "output activation": "#e08a00", "model input": "#0b9e77"}
 PART_SHAPES = {"weights": "circle", "output activation": "diamond", "model input": "square"}
 PLAN_COLOUR, BASELINE_COLOUR = "#1f77c9", "#8a919c"
+
+# Opacity of a fill: an estimate is its outline, with a breath of colour that tells inside from outside.
+MEASURED_FILL, ESTIMATED_FILL = 0.95, 0.12
+FILL_LEGEND_COLOUR = "#7b8494"
 
 DROP_TITLES = {
     "accuracy": ("Drop in accuracy against float", "percentage points"),
@@ -97,18 +102,26 @@ def _sensitivity(part: SensitivityPart) -> list[Chart]:
     if specs:
         shown = max(ranking.shown for ranking in part.rankings)
         text = (
-            f"The {shown} worst layers, weights and output activation apart, with 95 % intervals;"
+            f"The {shown} worst layers, weights and output activation apart, with 95 % intervals over samples;"
             " on a logarithmic scale each step is ten times the error."
         )
+        if any(bar.estimated for ranking in part.rankings for bar in ranking.bars):
+            text += (
+                " Filled marks were measured, outlined ones estimated to first order: their intervals do not tell how"
+                " far the estimate is from what would be measured."
+            )
         charts.append(Chart("ranking", "Which layers hurt the output", text, specs, "by-scheme"))
     if part.kinds:
         text = f"Summed over the sources of each kind, {part.default}, one source at a time, on a linear scale."
+        if part.has_estimates:
+            text += " What is filled was measured, what is outlined estimated."
         charts.append(Chart("kinds", "By kind of layer", text, {"": _kinds(part)}, "kinds"))
     if part.local_note:
-        text = (
-            "Each mark is one source. Were the error at the layer a good guide, the marks would lie on a rising line."
-        )
-        charts.append(Chart("local", "Error at the layer: a poor guide", text, {"": _local(part.dots)}, "layers"))
+        which = "one source that was measured" if part.has_estimates else "one source"
+        text = f"Each mark is {which}. Were the error at the layer a good guide, the marks would lie on a rising line."
+        # A few of the worst sources cannot show how poor a guide it is.
+        title = "Error at the layer and at the output" if part.has_estimates else "Error at the layer: a poor guide"
+        charts.append(Chart("local", title, text, {"": _local(part.dots)}, "layers"))
     return charts
 
 
@@ -120,7 +133,7 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
     smallest = min(bar.value for bar in bars)
     floor = 10.0 ** math.floor(math.log10(smallest)) if logarithmic else 0.0
     # An interval that reaches 0 has no place on a logarithmic axis: it is drawn to the chart's edge.
-    rows = [{**_row(bar), "low": max(bar.low, floor), "anchor": bar.anchor} for bar in bars]
+    rows = [{**_row(bar), "low": max(bar.low, floor), "anchor": bar.anchor, "estimated": bar.estimated} for bar in bars]
     top = max(bar.high for bar in bars)
     if logarithmic:
         scale, axis = alt.Scale(type="log", domain=[floor, top * 1.25], nice=False), _decades(floor, top * 1.25)
@@ -129,7 +142,7 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
     tall = len(order) > 1
     encode: dict[str, Any] = {"y": alt.Y("label:N", sort=order, title=None), "tooltip": _tooltip()}
     offset: dict[str, Any] = {"yOffset": alt.YOffset("part:N", sort=list(PART_COLOURS))} if tall else {}
-    colour = _part_colour(bars)
+    colour, filling = _part_colour(bars), _filling(bars)
     base = alt.Chart(_data(rows)).encode(**encode)
     rule = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
         x=alt.X("low:Q", title=unit, scale=scale, axis=axis),
@@ -138,13 +151,15 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
         **({} if logarithmic else offset),
     )
     if logarithmic:
-        points = base.mark_point(filled=True, size=80, opacity=0.95).encode(
-            x=alt.X("value:Q", scale=scale), color=colour, shape=_part_shape(bars)
+        points = base.mark_point(filled=True, size=80, strokeWidth=2).encode(
+            x=alt.X("value:Q", scale=scale), color=colour, shape=_part_shape(bars), **filling
         )
-        return _finish(alt.layer(rule, points), 19 * len(order))
-    filled = base.mark_bar(cornerRadiusEnd=2).encode(x=alt.X("value:Q", scale=scale), color=colour, **offset)
+        return _finish(alt.layer(rule, points, *_filling_legend(bars)), 19 * len(order))
+    filled = base.mark_bar(cornerRadiusEnd=2, strokeWidth=1.2).encode(
+        x=alt.X("value:Q", scale=scale), color=colour, **filling, **offset
+    )
     black = rule.encode(color=alt.value("#6b7280"))
-    return _finish(alt.layer(filled, black), 26 * len(order))
+    return _finish(alt.layer(filled, black, *_filling_legend(bars)), 26 * len(order))
 
 
 def _decades(low: float, high: float) -> Any:
@@ -159,18 +174,23 @@ def _kinds(part: SensitivityPart) -> dict[str, Any]:
     import altair as alt
 
     order = list(dict.fromkeys(bar.label for bar in part.kinds))
-    spec = (
-        alt.Chart(_data([{**_row(bar), "rank": list(PART_COLOURS).index(bar.part)} for bar in part.kinds]))
-        .mark_bar(cornerRadiusEnd=2)
+    rows = [
+        {**_row(bar), "rank": 2 * list(PART_COLOURS).index(bar.part) + bar.estimated, "estimated": bar.estimated}
+        for bar in part.kinds
+    ]
+    bars = (
+        alt.Chart(_data(rows))
+        .mark_bar(cornerRadiusEnd=2, strokeWidth=1.2)
         .encode(
             y=alt.Y("label:N", sort=order, title=None),
             x=alt.X("value:Q", title="summed output error (nmse)"),
             color=_part_colour(part.kinds),
             order=alt.Order("rank:Q"),
             tooltip=_tooltip(),
+            **_filling(part.kinds),
         )
     )
-    return _finish(spec, 26 * len(order))
+    return _finish(alt.layer(bars, *_filling_legend(part.kinds)), 26 * len(order))
 
 
 def _local(dots: Sequence[Dot]) -> dict[str, Any]:
@@ -253,6 +273,29 @@ def _part_shape(marks: Sequence[Bar | Dot]) -> Any:
 
     parts = _present(marks)
     return alt.Shape("part:N", title=None).scale(domain=parts, range=[PART_SHAPES[part] for part in parts])
+
+
+def _filling(bars: Sequence[Bar]) -> dict[str, Any]:
+    """Encodings that fill what was measured, and outline what was estimated."""
+    import altair as alt
+
+    parts = _present(bars)
+    outline = alt.Stroke("part:N", title=None).scale(domain=parts, range=[PART_COLOURS[part] for part in parts])
+    fill = alt.condition("datum.estimated", alt.value(ESTIMATED_FILL), alt.value(MEASURED_FILL))
+    return {"stroke": outline, "fillOpacity": fill}
+
+
+def _filling_legend(bars: Sequence[Bar]) -> list[Any]:
+    """A layer without marks that says what filled and outlined mean: Vega-Lite has no legend of a fill's opacity."""
+    import altair as alt
+
+    if not any(bar.estimated for bar in bars):
+        return []
+    words = ["measured", "estimated"] if any(not bar.estimated for bar in bars) else ["estimated"]
+    fills = alt.Scale(domain=words, range=[FILL_LEGEND_COLOUR, "transparent"][-len(words) :])
+    legend = alt.Legend(symbolType="square", symbolStrokeColor=FILL_LEGEND_COLOUR, symbolStrokeWidth=1.8)
+    none = alt.Chart(_data([{"how": word} for word in words])).mark_point(size=0, opacity=0, tooltip=False)
+    return [none.encode(fill=alt.Fill("how:N", title=None, scale=fills, legend=legend))]
 
 
 def _finish(chart: Any, height: int, label_limit: int = 230) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any
 
 from ..analyzer.schema import SCHEMES, Op, OutputError, Results, SensitivityTable
-from .sources import LayerError, contributions, layer_errors, measured_schemes, total
+from .sources import Contribution, LayerError, all_exact, contributions, layer_errors, swept_schemes, total
 from .verdict import build_verdict
 
 REPORT_VERSION = 1
@@ -93,14 +93,14 @@ def _sensitivity(results: Results) -> dict[str, Any] | None:
         {"id": measurement.source.id, **entry}
         for measurement, entry in zip(table.measurements, document["measurements"], strict=True)
     ]
-    document["rankings"] = [_ranking(table, name) for name in measured_schemes(table)]
+    document["rankings"] = [_ranking(table, name) for name in swept_schemes(table)]
     return document
 
 
 def _ranking(table: SensitivityTable, scheme: str) -> dict[str, Any]:
     parts = contributions(table, SCHEMES[scheme])
     layers = [_layer(rank, error) for rank, error in enumerate(layer_errors(table, SCHEMES[scheme]), 1)]
-    return {"scheme": scheme, "sum_nmse": total(parts), "layers": layers}
+    return {"scheme": scheme, "sum_nmse": total(parts), "method": _method(all_exact(parts)), "layers": layers}
 
 
 def _layer(rank: int, error: LayerError) -> dict[str, Any]:
@@ -109,9 +109,22 @@ def _layer(rank: int, error: LayerError) -> dict[str, Any]:
         "op": error.op,
         "tensor": error.tensor,
         "nmse": error.nmse,
-        "weights_nmse": error.weights.nmse if error.weights else None,
-        "activation_nmse": error.activation.nmse if error.activation else None,
+        "method": _method(error.exact),
+        **_part("weights", error.weights),
+        **_part("activation", error.activation),
     }
+
+
+def _part(name: str, part: Contribution | None) -> dict[str, Any]:
+    return {
+        f"{name}_nmse": part.nmse if part else None,
+        f"{name}_method": _method(part.exact) if part else None,
+    }
+
+
+def _method(exact: bool) -> str:
+    """As in `Measurement.method`; a sum is `linear` as soon as one part of it is."""
+    return "exact" if exact else "linear"
 
 
 def _plain(value: Any) -> Any:

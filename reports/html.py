@@ -112,8 +112,8 @@ def spark(line: Sparkline) -> str:
 
 
 def unbroken(text: str) -> str:
-    """Numbers and their units on one line."""
-    return re.sub(r"(?<=[\d±]) (?=[\d±%]|MB|KiB|B\b|dB|points)", "\N{NO-BREAK SPACE}", text)
+    """Numbers with their units and signs on one line."""
+    return re.sub(r"(?<=≈) |(?<=[\d±]) (?=[\d±%]|MB|KiB|B\b|dB|points)", "\N{NO-BREAK SPACE}", text)
 
 
 def breakable(text: str) -> Any:

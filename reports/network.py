@@ -9,7 +9,19 @@ from ..analyzer.schema import SCHEMES, Assignment, Format, Graph, Op, Results
 from . import numbers
 from .cells import Cell, Column, Row, Strip, StripCell, Table
 from .sensitivity import error_cell
-from .sources import LayerError, base_scheme, contributions, labels, layer_errors, op_anchor, total, weight_count
+from .sources import (
+    ESTIMATE_NOTE,
+    PARTS,
+    LayerError,
+    all_exact,
+    base_scheme,
+    contributions,
+    labels,
+    layer_errors,
+    op_anchor,
+    total,
+    weight_count,
+)
 
 MARKS = {
     "w4a8": "4/8",
@@ -65,7 +77,8 @@ def strip(results: Results) -> Strip | None:
         if chosen.bytes:
             facts.append(f"{numbers.count(chosen.bytes)} bytes")
         if error:
-            facts.append(f"{base_scheme_name(results)} error {numbers.significant(error.nmse)}")
+            size = numbers.marked(numbers.significant(error.nmse), error.exact)
+            facts.append(f"{base_scheme_name(results)} error {size}")
         if border:
             facts.append(border)
         if op.refusal:
@@ -78,6 +91,7 @@ def strip(results: Results) -> Strip | None:
                 MARKS[chosen.scheme],
                 border,
                 _height(error, worst),
+                error is not None and 2 * error.estimated_nmse > error.nmse,
                 " \N{MIDDLE DOT} ".join(facts),
             )
         )
@@ -130,7 +144,8 @@ def layer_table(results: Results) -> Table:
     graph, layer = results.graph, labels(results.graph)
     errors, assigned = _errors(results), _assignments(results)
     scheme, table = base_scheme(results), results.sensitivity
-    together = total(contributions(table, scheme)) if table and scheme else 0.0
+    parts = contributions(table, scheme) if table and scheme else ()
+    together, exact = total(parts), all_exact(parts)
     columns = [
         Column("Layer", "Name of the Keras layer where one can be read from the file"),
         Column("#", "Position in execution order", True),
@@ -151,8 +166,17 @@ def layer_table(results: Results) -> Table:
         columns += [
             Column("Weights error", f"Output error (nmse) with only this op's weights in {scheme.name}", True),
             Column("Activation error", f"Output error (nmse) with only this op's output in {scheme.name}", True),
-            Column("Share", f"Weights and activation, of the sum over all {scheme.name} sources", True),
-            Column("At the layer", "Error measured at the layer itself: a poor guide, shown for comparison", True),
+            Column(
+                numbers.marked("Share", exact),
+                f"Weights and activation, of the sum over all {scheme.name} sources",
+                True,
+            ),
+            Column(
+                "At the layer",
+                "Error at the layer itself: a poor guide, shown for comparison"
+                + ("" if exact else "; only where it was measured"),
+                True,
+            ),
         ]
     rows = []
     for op in graph.ops:
@@ -187,7 +211,7 @@ def layer_table(results: Results) -> Table:
             cells += _error_cells(errors.get(op.index), together)
         role = "plan" if op.key in assigned and assigned[op.key].scheme != _usual(results) else ""
         rows.append(Row(tuple(cells), op_anchor(op.index), role))
-    return Table("layers", "By layer", tuple(columns), tuple(rows))
+    return Table("layers", "By layer", tuple(columns), tuple(rows), () if exact else (ESTIMATE_NOTE,))
 
 
 def _usual(results: Results) -> str:
@@ -197,6 +221,7 @@ def _usual(results: Results) -> str:
 
 
 def _error_cells(error: LayerError | None, together: float) -> list[Cell]:
+    """Both parts, their share of the sum over all sources, and the error at the layer."""
     if error is None:
         return [Cell("", None)] * 4
     share = error.nmse / together if together else 0.0
@@ -204,8 +229,16 @@ def _error_cells(error: LayerError | None, together: float) -> list[Cell]:
         error_cell(error.weights),
         error_cell(error.activation),
         Cell(numbers.percent(share, 1), share),
-        Cell(numbers.significant(error.local_nmse), error.local_nmse),
+        _local_cell(error),
     ]
+
+
+def _local_cell(error: LayerError) -> Cell:
+    if error.local_nmse is None:
+        return Cell("", None)
+    told = [PARTS[part.part] for part in error.parts if part.local_nmse is not None]
+    note = "" if len(told) == len(error.parts) else f"Of the {told[0]} alone: the other part was not measured"
+    return Cell(numbers.significant(error.local_nmse), error.local_nmse, note)
 
 
 def _why(graph: Graph, op: Op) -> str:

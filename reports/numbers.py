@@ -13,10 +13,16 @@ from ..analyzer.schema import Interval
 
 KERNELS = {"xnnpack": "XNNPACK", "reference": "reference kernels"}
 LONGEST_NAME = 72
+ALMOST_EQUAL = "\N{ALMOST EQUAL TO}"
 
 _MINUS = "\N{MINUS SIGN}"
 _THOUSANDS = "\N{NARROW NO-BREAK SPACE}"
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
+
+def marked(text: str, exact: bool) -> str:
+    """A figure, or the head of a column of them, with the sign of an estimate unless it was measured exactly."""
+    return text if exact else f"{ALMOST_EQUAL} {text}"
 
 
 def name(text: str, longest: int = LONGEST_NAME) -> str:

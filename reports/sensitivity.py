@@ -8,23 +8,26 @@ from collections.abc import Mapping
 from ..analyzer.schema import KINDS, SCHEMES, Graph, Results, Scheme, SensitivityTable
 from . import numbers
 from .cells import Bar, Cell, Column, Dot, Ranking, Row, SensitivityPart, Table
+from .directions import directions
+from .findings import findings, method_sentence
 from .sources import (
+    ESTIMATE_NOTE,
     PARTS,
     Contribution,
     LayerError,
+    all_exact,
     base_scheme,
     contributions,
     input_label,
     labels,
     layer_errors,
     main_kind,
-    measured_schemes,
     op_anchor,
+    swept_schemes,
     total,
 )
 
 SHOWN = 25
-TOP = 5
 
 # Fewer sources show no relation, or any.
 FEWEST_DOTS = 8
@@ -39,19 +42,21 @@ def sensitivity_part(results: Results) -> SensitivityPart | None:
     if table is None or scheme is None:
         return None
     graph, layer = results.graph, labels(results.graph)
-    names = measured_schemes(table)
-    layers = layer_errors(table, scheme)
-    directions, directions_note = _directions(graph, table, layer, layers)
-    dots = _dots(graph, layer, contributions(table, scheme))
+    names = swept_schemes(table)
+    parts = contributions(table, scheme)
+    both_ways, directions_note = directions(table, layer, layer_errors(table, scheme))
+    dots = _dots(graph, layer, parts)
     return SensitivityPart(
-        findings=_findings(graph, layer, table, scheme),
+        findings=findings(table, scheme),
+        method=method_sentence(table, scheme),
+        has_estimates=not all_exact(parts),
         default=scheme.name,
         rankings=tuple(_ranking(graph, layer, table, SCHEMES[name]) for name in names),
-        kinds=_kind_bars(graph, contributions(table, scheme)),
+        kinds=_kind_bars(graph, parts),
         dots=dots,
         by_scheme=_by_scheme(graph, layer, table, names),
-        local_note=_local_note(dots, scheme),
-        directions=directions,
+        local_note=_local_note(dots, scheme, all_exact(parts)),
+        directions=both_ways,
         directions_note=directions_note,
         unit="output error (nmse)",
     )
@@ -83,28 +88,41 @@ def _ranking(graph: Graph, layer: Mapping[int, str], table: SensitivityTable, sc
 
 
 def _bar(label: str, part: Contribution) -> Bar:
+    figure = numbers.marked(numbers.significant(part.nmse), part.exact)
+    anchor = "" if part.op is None else op_anchor(part.op)
+    return Bar(
+        label, PARTS[part.part], part.nmse, part.low, part.high, f"{figure} ({_basis(part)})", anchor, not part.exact
+    )
+
+
+def _basis(part: Contribution) -> str:
+    """How a figure was made, and its interval."""
     how = "measured" if part.exact else "estimated to first order"
     extent = f"{numbers.significant(part.low)} to {numbers.significant(part.high)}"
-    note = f"{numbers.significant(part.nmse)} (95 % interval {extent}), {how}"
-    anchor = "" if part.op is None else op_anchor(part.op)
-    return Bar(label, PARTS[part.part], part.nmse, part.low, part.high, note, anchor)
+    return f"{how}; 95 % interval over samples {extent}"
 
 
 def _kind_bars(graph: Graph, parts: tuple[Contribution, ...]) -> tuple[Bar, ...]:
-    """Summed errors by kind and part, largest kind first; each op counts once, under its most telling kind."""
-    sums: dict[tuple[str, str], list[float]] = {}
+    """Summed errors by kind and part, what was measured apart from estimates, largest kind first.
+
+    Each op counts once, under its most telling kind.
+    """
+    sums: dict[tuple[str, str, bool], list[float]] = {}
     for part in parts:
         kind = "model input" if part.op is None else main_kind(graph.ops[part.op])
-        sums.setdefault((kind, part.part), []).append(part.nmse)
+        sums.setdefault((kind, part.part, not part.exact), []).append(part.nmse)
     of_kind: dict[str, float] = {}
-    for (kind, _), values in sums.items():
+    for (kind, _, _), values in sums.items():
         of_kind[kind] = of_kind.get(kind, 0.0) + math.fsum(values)
-    keys = sorted(sums, key=lambda key: (-of_kind[key[0]], key[0], list(PARTS).index(key[1])))
+    keys = sorted(sums, key=lambda key: (-of_kind[key[0]], key[0], list(PARTS).index(key[1]), key[2]))
     bars = []
-    for key in keys:
-        value = math.fsum(sums[key])
-        note = f"{numbers.significant(value)} over {numbers.plural(len(sums[key]), 'source')}"
-        bars.append(Bar(key[0], PARTS[key[1]], value, value, value, note))
+    for kind, part_name, estimated in keys:
+        values = sums[kind, part_name, estimated]
+        value = math.fsum(values)
+        figure = numbers.marked(numbers.significant(value), not estimated)
+        how = "estimated to first order" if estimated else "measured"
+        note = f"{figure} over {numbers.plural(len(values), 'source')}, {how}"
+        bars.append(Bar(kind, PARTS[part_name], value, value, value, note, estimated=estimated))
     return tuple(bars)
 
 
@@ -112,69 +130,37 @@ def _dots(graph: Graph, layer: Mapping[int, str], parts: tuple[Contribution, ...
     return tuple(
         Dot(_label(graph, layer, part), PARTS[part.part], part.local_nmse, part.nmse)
         for part in parts
-        if 0 < part.nmse < math.inf and 0 < part.local_nmse < math.inf
+        if part.local_nmse is not None and 0 < part.nmse < math.inf and 0 < part.local_nmse < math.inf
     )
 
 
-def _local_note(dots: tuple[Dot, ...], scheme: Scheme) -> str:
+def _local_note(dots: tuple[Dot, ...], scheme: Scheme, every_source: bool) -> str:
+    """Whether the error at the layer finds the source that is worst at the output, of those that were measured."""
     if len(dots) < FEWEST_DOTS:
         return ""
     by_local = sorted(dots, key=lambda dot: (-dot.local, dot.label, dot.part))
     worst, loudest = dots[0], by_local[0]
+    if every_source:
+        subject, one, limits = f"Under {scheme.name}", "source", ""
+    else:
+        subject, one = f"Of the {len(dots)} sources that were measured", "one"
+        limits = " For the others only the error at the output was estimated."
     if worst == loudest:
-        return (
-            f"Under {scheme.name} the same source is worst by both: here the error at the layer points the right way."
-        )
+        meaning = ": here the error at the layer points the right way" if every_source else ""
+        return f"{subject} the same {one} is worst by both{meaning}.{limits}"
     return (
-        f"Ranked by the error at the layer itself, the source that hurts the output most ({worst.label}, {worst.part})"
-        f" comes {numbers.ordinal(by_local.index(worst) + 1)} of {len(dots)}; the one that ranking puts first"
-        f" ({loudest.label}, {loudest.part}) is {numbers.ordinal(dots.index(loudest) + 1)} at the output."
+        f"{subject} the {one} that hurts the output most ({worst.label}, {worst.part}) comes"
+        f" {numbers.ordinal(by_local.index(worst) + 1)} of {len(dots)} by the error at the layer itself; the one that"
+        f" this puts first ({loudest.label}, {loudest.part}) is {numbers.ordinal(dots.index(loudest) + 1)} at the"
+        f" output.{limits}"
     )
-
-
-def _findings(graph: Graph, layer: Mapping[int, str], table: SensitivityTable, scheme: Scheme) -> tuple[str, ...]:
-    parts = contributions(table, scheme)
-    sums = {name: math.fsum(part.nmse for part in parts if part.part == name) for name in PARTS}
-    together = total(parts)
-    findings = []
-    if together > 0:
-        shares = ", ".join(
-            f"{PARTS[name]} {numbers.percent(value / together)}" for name, value in sums.items() if value
-        )
-        findings.append(f"Of the summed {scheme.name} error: {shares}.")
-    if table.int8 and scheme.name == "w8a8" and together > 0:
-        ratio = together / table.int8.nmse if table.int8.nmse else math.inf
-        meaning = (
-            "they nearly add up"
-            if 0.8 <= ratio <= 1.25
-            else "they cancel in part"
-            if ratio > 1
-            else "together they do more harm"
-        )
-        findings.append(
-            f"One at a time the sources sum to {numbers.significant(together)}; all at once they give"
-            f" {numbers.significant(table.int8.nmse)}: {meaning}."
-        )
-    inputs = [rank for rank, error in enumerate(layer_errors(table, scheme), 1) if error.op is None]
-    if inputs:
-        findings.append(f"The model input ranks {numbers.ordinal(inputs[0])} of {len(layer_errors(table, scheme))}.")
-    estimated = sum(not part.exact for part in parts)
-    if estimated:
-        findings.append(
-            f"{estimated} of {numbers.plural(len(parts), 'source')} were estimated to first order"
-            " (marked \N{ALMOST EQUAL TO}), the others measured."
-        )
-    findings.append(f"Each figure stands on {numbers.plural(table.samples, 'calibration sample')}.")
-    return tuple(findings)
 
 
 def error_cell(part: Contribution | None) -> Cell:
     """A source's error with its interval; estimates carry a sign."""
     if part is None:
         return Cell("", None)
-    sign = "" if part.exact else "\N{ALMOST EQUAL TO} "
-    note = f"95 % interval {numbers.significant(part.low)} to {numbers.significant(part.high)}"
-    return Cell(sign + numbers.significant(part.nmse), part.nmse, note)
+    return Cell(numbers.marked(numbers.significant(part.nmse), part.exact), part.nmse, _basis(part))
 
 
 def _by_scheme(graph: Graph, layer: Mapping[int, str], table: SensitivityTable, names: tuple[str, ...]) -> Table:
@@ -193,70 +179,19 @@ def _by_scheme(graph: Graph, layer: Mapping[int, str], table: SensitivityTable, 
             found = lookup[name].get(key)
             # A scheme whose weights this op does not have would show its activations alone and look better than it is.
             comparable = found is not None and (found.weights is None) == (error.weights is None)
-            cells.append(Cell(numbers.significant(found.nmse), found.nmse) if found and comparable else Cell("", None))
+            cells.append(_layer_cell(found) if found and comparable else Cell("", None))
         rows.append(Row(tuple(cells)))
     columns = (
         Column("Layer"),
         *(Column(name, f"Weights and output activation under {name}, summed", True) for name in names),
     )
     note = f"Output error (nmse) of the {SHOWN} worst layers of each scheme, one layer quantized at a time."
-    return Table("by-scheme", "Error by scheme", columns, tuple(rows), (note,))
+    exact = all(error.exact for name in names for error in errors[name])
+    return Table("by-scheme", "Error by scheme", columns, tuple(rows), (note,) if exact else (note, ESTIMATE_NOTE))
 
 
-def _directions(
-    graph: Graph, table: SensitivityTable, layer: Mapping[int, str], layers: tuple[LayerError, ...]
-) -> tuple[Table | None, str]:
-    """One layer quantized alone against one layer left in float, and whether the two orders agree at the top."""
-    if not table.left_float:
-        return None, ""
-    alone = [error for error in layers if error.op is not None]
-    relieved = sorted(table.left_float, key=lambda left: (-left.gain, left.op))
-    rank_alone = {error.op: rank for rank, error in enumerate(alone, 1)}
-    rank_left = {left.op: rank for rank, left in enumerate(relieved, 1)}
-    gains = {left.op: left for left in table.left_float}
-    chosen = dict.fromkeys(
-        [left.op for left in relieved[: 2 * TOP]] + [error.op for error in alone[:TOP] if error.op is not None]
-    )
-    by_op = {error.op: error for error in alone}
-    rows = []
-    for op in chosen:
-        left, error = gains.get(op), by_op.get(op)
-        remaining = left.error if left else None
-        rows.append(
-            Row((
-                Cell(layer[op], layer[op], is_name=True, href=f"#{op_anchor(op)}"),
-                Cell(numbers.significant(error.nmse), error.nmse) if error else Cell("", None),
-                Cell(str(rank_alone[op]), rank_alone[op]) if op in rank_alone else Cell("", None),
-                Cell(numbers.significant(left.gain), left.gain) if left else Cell("not measured", None),
-                Cell(str(rank_left[op]), rank_left[op]) if left else Cell("", None),
-                Cell(numbers.significant(remaining.nmse), remaining.nmse) if remaining else Cell("", None),
-            ))
-        )  # fmt: skip
-    columns = (
-        Column("Layer"),
-        Column("Error quantized alone", "nmse with only this layer in int8", True),
-        Column("Rank", "By the error of this layer alone", True),
-        Column("Gain left in float", "nmse of int8 everywhere minus nmse with this op in float", True),
-        Column("Rank", "By the gain", True),
-        Column("Error then left", "nmse of the file with this op in float and the rest int8", True),
-    )
-    title = "Quantized alone, or left in float"
-    return Table("directions", title, columns, tuple(rows)), _disagreement(layer, rank_alone, rank_left)
-
-
-def _disagreement(layer: Mapping[int, str], alone: Mapping[int | None, int], left: Mapping[int, int]) -> str:
-    top_alone = [op for op, rank in alone.items() if op is not None and rank <= TOP and op in left]
-    top_left = [op for op, rank in left.items() if rank <= TOP and op in alone]
-    differ = [op for op in dict.fromkeys([*top_alone, *top_left]) if alone[op] != left[op]]
-    if not differ:
-        return f"Both directions give the same first {min(TOP, len(left))}."
-    told = "; ".join(
-        f"{layer[op]} is {numbers.ordinal(alone[op])} quantized alone and {numbers.ordinal(left[op])} left in float"
-        for op in differ[:TOP]
-    )
-    more = f"; and {len(differ) - TOP} more" if len(differ) > TOP else ""
-    meaning = "Where they differ, errors interact, or lie within the noise."
-    return f"The two orders differ among the first {TOP}: {told}{more}. {meaning}"
+def _layer_cell(error: LayerError) -> Cell:
+    return Cell(numbers.marked(numbers.significant(error.nmse), error.exact), error.nmse)
 
 
 def kind_table(results: Results) -> Table | None:
@@ -264,7 +199,7 @@ def kind_table(results: Results) -> Table | None:
     graph = results.graph
     scheme, table = base_scheme(results), results.sensitivity
     parts = contributions(table, scheme) if table and scheme else ()
-    together = total(parts)
+    together, exact = total(parts), all_exact(parts)
     groups: dict[str, list[int]] = {}
     for op in graph.ops:
         groups.setdefault(main_kind(op), []).append(op.index)
@@ -272,8 +207,8 @@ def kind_table(results: Results) -> Table | None:
     rows = []
     for kind, members in groups.items():
         own = [part for part in parts if part.op in members]
-        weights = [part.nmse for part in own if part.part == "weights"]
-        outputs = [part.nmse for part in own if part.part == "activation"]
+        weights = [part for part in own if part.part == "weights"]
+        outputs = [part for part in own if part.part == "activation"]
         macs = sum(graph.ops[index].macs for index in members)
         cells = [
             Cell(kind, kind, KINDS.get(kind, "")),
@@ -281,13 +216,12 @@ def kind_table(results: Results) -> Table | None:
             Cell(numbers.large(macs) if macs else "", macs or None, f"{numbers.count(macs)} MACs"),
         ]
         if parts:
-            cells += [*_sum_cells(weights), *_sum_cells(outputs), _share_cell([*weights, *outputs], together)]
+            cells += [_sum_cell(weights), _sum_cell(outputs), _share_cell([*weights, *outputs], together)]
         rows.append(Row(tuple(cells)))
     if inputs:
-        errors = [part.nmse for part in inputs]
         blank = Cell("", None)
         first = Cell("model input", "model input", KINDS["input"])
-        rows.append(Row((first, blank, blank, blank, *_sum_cells(errors), _share_cell(errors, together))))
+        rows.append(Row((first, blank, blank, blank, _sum_cell(inputs), _share_cell(inputs, together))))
     if parts:
         rows.sort(key=lambda row: -(value if isinstance(value := row.cells[-1].value, int | float) else -1.0))
     columns = [Column("Kind"), Column("Ops", "", True), Column("MACs", "Multiply-accumulates for one sample", True)]
@@ -295,20 +229,20 @@ def kind_table(results: Results) -> Table | None:
         columns += [
             Column("Weights", f"Summed output error (nmse) of the weights, {scheme.name}", True),
             Column("Activations", f"Summed output error (nmse) of the output activations, {scheme.name}", True),
-            Column("Share", "Of the sum over all sources, measured one at a time", True),
+            Column(numbers.marked("Share", exact), "Of the sum over all sources, quantized one at a time", True),
         ]
     note = "Each op counts once, under its most telling kind."
-    return Table("kinds", "By kind", tuple(columns), tuple(rows), (note,))
+    return Table("kinds", "By kind", tuple(columns), tuple(rows), (note,) if exact else (note, ESTIMATE_NOTE))
 
 
-def _sum_cells(values: list[float]) -> list[Cell]:
-    if not values:
-        return [Cell("", None)]
-    return [Cell(numbers.significant(math.fsum(values)), math.fsum(values))]
-
-
-def _share_cell(values: list[float], together: float) -> Cell:
-    if not values or together == 0:
+def _sum_cell(parts: list[Contribution]) -> Cell:
+    if not parts:
         return Cell("", None)
-    share = math.fsum(values) / together
+    return Cell(numbers.marked(numbers.significant(total(parts)), all_exact(parts)), total(parts))
+
+
+def _share_cell(parts: list[Contribution], together: float) -> Cell:
+    if not parts or together == 0:
+        return Cell("", None)
+    share = total(parts) / together
     return Cell(numbers.percent(share, 1), share)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..analyzer.schema import SCHEMES, Graph, Measurement, Op, Results, Scheme, SensitivityTable
 from . import numbers
+
+ESTIMATE_NOTE = f"{numbers.ALMOST_EQUAL} marks a first-order estimate, or figures that one goes into."
 
 PARTS: Mapping[str, str] = {"weights": "weights", "activation": "output activation", "input": "model input"}
 
@@ -45,11 +47,13 @@ def main_kind(op: Op) -> str:
 
 @dataclass(frozen=True)
 class Contribution:
-    """One source under one scheme, measured alone.
+    """One source under one scheme, quantized alone.
 
     Attributes:
       op: None for a model input.
       part: A key of `PARTS`.
+      local_nmse: Error at the layer itself; None where only the effect at the output was estimated.
+      exact: Whether `nmse` was measured; else it was estimated to first order.
     """
 
     op: int | None
@@ -57,12 +61,15 @@ class Contribution:
     tensor: int
     nmse: float
     standard_error: float
-    local_nmse: float
+    local_nmse: float | None
     exact: bool
 
     @property
     def low(self) -> float:
-        """Lower end of the 95 % interval over samples (normal approximation); never below 0, as no error is."""
+        """Lower end of the 95 % interval over samples (normal approximation); never below 0, as no error is.
+
+        It says nothing of how far an estimate is from what would be measured.
+        """
         return max(0.0, self.nmse - 1.96 * self.standard_error)
 
     @property
@@ -71,7 +78,7 @@ class Contribution:
 
 
 def contributions(table: SensitivityTable, scheme: Scheme) -> tuple[Contribution, ...]:
-    """Every measured source that a network wholly under `scheme` has, largest first.
+    """Every source that a network wholly under `scheme` has, largest first.
 
     `edge` sources belong to mixed networks only: where one scheme rules, a tensor is rounded once, by its producer.
     """
@@ -107,7 +114,7 @@ class LayerError:
     """What one op, or one model input, costs under a scheme.
 
     Attributes:
-      weights, activation: The two parts; None where that part was not measured or does not exist.
+      weights, activation: The two parts; None where the table does not have that part.
     """
 
     op: int | None
@@ -124,13 +131,19 @@ class LayerError:
         return math.fsum(part.nmse for part in self.parts)
 
     @property
-    def local_nmse(self) -> float:
-        """Error at the layer itself, of the larger of its parts."""
-        return max(part.local_nmse for part in self.parts)
+    def estimated_nmse(self) -> float:
+        """How much of `nmse` was estimated."""
+        return math.fsum(part.nmse for part in self.parts if not part.exact)
+
+    @property
+    def local_nmse(self) -> float | None:
+        """Error at the layer itself, of the larger of the parts that have one; None where neither has."""
+        return max((part.local_nmse for part in self.parts if part.local_nmse is not None), default=None)
 
     @property
     def exact(self) -> bool:
-        return all(part.exact for part in self.parts)
+        """Whether every part was measured: a sum with an estimate in it is an estimate."""
+        return all_exact(self.parts)
 
 
 def layer_errors(table: SensitivityTable, scheme: Scheme) -> tuple[LayerError, ...]:
@@ -150,8 +163,8 @@ def layer_errors(table: SensitivityTable, scheme: Scheme) -> tuple[LayerError, .
     return tuple(sorted([*layers, *inputs], key=lambda layer: (-layer.nmse, layer.tensor)))
 
 
-def measured_schemes(table: SensitivityTable) -> tuple[str, ...]:
-    """Schemes of which weights or activations were measured, `w8a8` first: that is what people ship."""
+def swept_schemes(table: SensitivityTable) -> tuple[str, ...]:
+    """Schemes of which the table has weights or activations, `w8a8` first: that is what people ship."""
     variants = {m.source.variant for m in table.measurements}
     with_weights = any(m.source.part == "weights" for m in table.measurements)
     names = [
@@ -167,16 +180,21 @@ def measured_schemes(table: SensitivityTable) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name != "w8a8"))
 
 
-def total(parts: tuple[Contribution, ...]) -> float:
-    """Sum of errors measured one at a time; the joint error may be smaller or larger."""
+def total(parts: Sequence[Contribution]) -> float:
+    """Sum of errors, one source at a time; the joint error may be smaller or larger."""
     return math.fsum(part.nmse for part in parts)
 
 
+def all_exact(parts: Sequence[Contribution]) -> bool:
+    """Whether every source was measured, so that sums and shares of them are no estimates."""
+    return all(part.exact for part in parts)
+
+
 def base_scheme(results: Results) -> Scheme | None:
-    """The scheme that headlines speak of: `w8a8` where it was measured."""
+    """The scheme that headlines speak of: `w8a8` where the table has it."""
     if results.sensitivity is None:
         return None
-    names = measured_schemes(results.sensitivity)
+    names = swept_schemes(results.sensitivity)
     return SCHEMES[names[0]] if names else None
 
 

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from ..analyzer.schema import SCHEMES, Evaluation, Graph, Op, Plan, Results, Verification
 from . import numbers
 from .cells import Span, Verdict
-from .sources import Contribution, base_scheme, contributions, input_label, labels, sample_word, total, weight_count
+from .sources import (
+    Contribution,
+    all_exact,
+    base_scheme,
+    contributions,
+    input_label,
+    labels,
+    sample_word,
+    total,
+    weight_count,
+)
 
 Spans = list[Span]
 
@@ -197,7 +207,8 @@ def _diagnosis(results: Results) -> Spans:
 def _cause(results: Results, wanted: str) -> Spans:
     """Where the error enters: one source where one dominates, else how it is spread.
 
-    A source's share is of the joint error, or of the sum of all sources where that is larger because errors cancel.
+    A source's share is of the joint error, or of the sum of all sources where that is larger because errors cancel. It
+    is called estimated where the source's error is, and `about` so much where only the sum has estimates in it.
     """
     table, scheme = results.sensitivity, SCHEMES[wanted] if wanted else base_scheme(results)
     if table is None or scheme is None:
@@ -208,16 +219,20 @@ def _cause(results: Results, wanted: str) -> Spans:
         return []
     joint = table.int8.nmse if table.int8 and scheme.name == "w8a8" else None
     top, share = parts[0], parts[0].nmse / max(joint or 0.0, together)
+    of_joint = joint is not None and joint >= together
+    about = "" if all_exact(parts) else "about "
     if share < DOMINANT_SHARE:
         several = parts[:5]
         return [
             Span("the error has no single cause: the five largest of "),
-            Span(f"{len(parts)} sources hold {numbers.percent(total(several) / together)}", "figure"),
-            Span(" of the sum, the largest "),
+            Span(f"{len(parts)} sources hold {about}{numbers.percent(total(several) / together)}", "figure"),
+            Span(" of the sum, the largest " if top.exact else " of the sum, the largest, by estimate, "),
             *_source_name(results.graph, top),
         ]
     of = "its output error" if joint is not None else f"the summed {scheme.name} error of all sources"
-    return [Span(f"{numbers.percent(share)} of {of}", "figure"), Span(" enters at "), *_source_name(results.graph, top)]
+    nearly = "an estimated " if not top.exact else "" if of_joint else about
+    figure = f"{nearly}{numbers.percent(share)} of {of}"
+    return [Span(figure, "figure"), Span(" enters at "), *_source_name(results.graph, top)]
 
 
 def _source_name(graph: Graph, part: Contribution) -> Spans:

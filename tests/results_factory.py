@@ -80,10 +80,10 @@ def sensitivity(graph: Graph, seed: int = 0) -> SensitivityTable:
     return SensitivityTable(tuple(measurements), tuple(left), int8, (OUTPUT_VARIANCE,), 256, "d4" * 32, graph.digest)
 
 
-def _measured(source: Source, mse: float, rng: random.Random) -> Measurement:
+def _measured(source: Source, mse: float, rng: random.Random, samples: int = 256) -> Measurement:
     nmse = mse / OUTPUT_VARIANCE
     agreement = max(0.1, 1 - min(0.9, 0.8 * math.sqrt(nmse) / 2))
-    figures = error(nmse, kl=nmse * 0.6, agreement=agreement, accuracy=max(0.1, 0.868 - nmse * 0.5))
+    figures = error(nmse, samples, kl=nmse * 0.6, agreement=agreement, accuracy=max(0.1, 0.868 - nmse * 0.5))
     # At the layer every op looks bad, the projections worst: that is what makes it a poor guide.
     return Measurement(
         source, figures, 10 ** rng.uniform(-4.2, -2.2) * (0.05 if source.variant.endswith("16") else 1.0)
@@ -257,10 +257,10 @@ def two_layers() -> Results:
     )
     graph = Graph(tuple(b.tensors), tuple(b.ops), (source,), (out,), (out,), True, "f2" * 32, 14_512)
     rng = random.Random(3)
-    measurements = [_measured(Source("input", "a8", source), 0.02, rng)]
+    measurements = [_measured(Source("input", "a8", source), 0.02, rng, 64)]
     for op, mse in zip(graph.ops[:2], (0.011, 0.03), strict=True):
-        measurements.append(_measured(Source("weights", "w8", op.outputs[0], op.index), mse, rng))
-        measurements.append(_measured(Source("activation", "a8", op.outputs[0], op.index), mse / 3, rng))
+        measurements.append(_measured(Source("weights", "w8", op.outputs[0], op.index), mse, rng, 64))
+        measurements.append(_measured(Source("activation", "a8", op.outputs[0], op.index), mse / 3, rng, 64))
     table = SensitivityTable(
         tuple(measurements), (), error(0.0041, 64), (OUTPUT_VARIANCE,), 64, "d2" * 32, graph.digest
     )

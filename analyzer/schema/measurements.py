@@ -104,6 +104,11 @@ class Source:
     consumer: int | None = None
 
     @property
+    def is_ranked(self) -> bool:
+        """Whether rankings of 8-bit sources count it; an edge is a part of its tensor."""
+        return self.variant in ("w8", "c8", "a8") and self.part != "edge"
+
+    @property
     def id(self) -> str:
         reader = "" if self.consumer is None else f">{self.consumer}"
         return f"{self.part}:{self.tensor}{reader}:{self.variant}"
@@ -114,13 +119,14 @@ class Measurement:
     """One source quantized, everything else in float.
 
     Attributes:
-      local_nmse: Error *at* the layer, MSE over the variance of its output: a poor guide, shown for comparison.
-      method: `exact` or `linear`.
+      local_nmse: Error *at* the layer, MSE over the variance of its output: a poor guide, shown for comparison. None
+        where only the effect at the output was estimated.
+      method: `exact` (quantized alone, and run) or `linear` (estimated to first order).
     """
 
     source: Source
     error: OutputError
-    local_nmse: float
+    local_nmse: float | None
     method: str = "exact"
 
 
@@ -145,6 +151,9 @@ class SensitivityTable:
     Attributes:
       int8: Error of int8 everywhere on the same samples, of the real file; None where it was not measured.
       output_variance: Of the compared float outputs, one each.
+      mode: How it was asked for: `exact` (every source), `linear` (estimates), or `refined` (estimates, and the worst
+        sources exactly).
+      not_differentiable: What kept estimates from being made, so that every source was measured exactly instead.
     """
 
     measurements: tuple[Measurement, ...]
@@ -154,6 +163,8 @@ class SensitivityTable:
     samples: int
     data_digest: str
     graph_digest: str
+    mode: str = "exact"
+    not_differentiable: tuple[str, ...] = ()
 
     def nmse(self, source_id: str) -> float:
         """nmse of a source by `Source.id`; KeyError where it was not measured."""

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 from bitplan.reports.html import render
+from bitplan.reports.view import build_view
 
 from .. import results_factory as factory
+from .. import results_refined
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +40,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
     made = tmp_path_factory.mktemp("pages")
     for name in ("mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile"):
         (made / f"{name}.html").write_text(render(getattr(factory, name)()), encoding="utf-8")
+    (made / "refined.html").write_text(render(results_refined.refined()), encoding="utf-8")
     return made
 
 
@@ -90,7 +93,9 @@ def visit(browser, folder) -> Iterator[object]:
         one.close()
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile", "refined"]
+)
 def test_every_chart_is_drawn_offline_without_a_request_or_a_complaint(visit, name):
     opened = visit(name)
     opened.drawn()
@@ -178,6 +183,40 @@ def test_another_scheme_and_another_scale_redraw_the_ranking(visit):
     assert "Conv1" in plot.locator("svg text").all_text_contents()
     scale.select_option("linear")
     opened.page.wait_for_selector("[data-drawn='w4a8|linear'] svg")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_estimates_are_outlined_and_measured_figures_filled(visit, scheme):
+    opened = visit("refined", color_scheme=scheme)
+    opened.drawn()
+    plot = opened.page.locator("[data-chart=ranking]")
+    assert {"weights", "output activation", "measured", "estimated"} <= set(
+        plot.locator("svg text").all_text_contents()
+    )
+    marks = plot.locator("svg .mark-symbol.role-mark path[aria-roledescription=point]")
+    looks = marks.evaluate_all(
+        "marks => marks.map(m => [m.getAttribute('aria-label'), m.getAttribute('fill-opacity'),"
+        " m.getAttribute('stroke')])"
+    )
+    looks = [look for look in looks if "figure" in look[0]]
+    ranking = build_view(results_refined.refined()).sensitivity.rankings[0]
+    assert len(looks) == len(ranking.bars)
+    for said, opacity, stroke in looks:
+        assert (float(opacity) < 0.2) == ("estimated to first order" in said)
+        assert stroke.startswith("#")
+    strip = opened.page.locator(".strip .bar i")
+    filled = "bars => bars.map(b => getComputedStyle(b).backgroundColor !== 'rgba(0, 0, 0, 0)')"
+    assert sum(strip.evaluate_all(filled)) == strip.count() - opened.page.locator(".strip .estimated").count()
+    assert 0 < opened.page.locator(".strip .estimated").count() < strip.count()
+
+
+def test_a_column_with_estimates_sorts_by_value(visit):
+    opened = visit("refined")
+    head = opened.page.locator("#table-layers thead th", has_text="Weights error")
+    head.locator("button").click()
+    shown = [text for text in opened.column("layers", 9) if text]
+    numbers = [float(text.replace("−", "-").removeprefix("≈").strip()) for text in shown]
+    assert numbers == sorted(numbers, reverse=True) and shown[0] == "0.0629" and shown[-1].startswith("≈")
 
 
 def test_the_strip_tells_what_a_cell_is_to_pointer_and_keyboard(visit):

@@ -13,15 +13,19 @@ import pytest
 from bitplan.reports.export import CSV_COLUMNS, report_json, report_schema, sensitivity_csv
 
 from .. import results_factory as factory
+from .. import results_refined
 
 CASES = [
     "mobilenet", "islands", "two_layers", "inspected", "analyzed", "mismatched", "unevaluated", "regression", "hostile",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+REFINED = ["refined", "linear", "estimated", "not_differentiable"]
+
+
+@pytest.mark.parametrize("name", CASES + REFINED)
 def test_every_report_keeps_to_the_published_schema(name):
-    document = report_json(getattr(factory, name)())
+    document = report_json(getattr(results_refined if name in REFINED else factory, name)())
     jsonschema.Draft202012Validator(report_schema()).validate(document)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
@@ -42,6 +46,8 @@ def test_the_schema_is_a_schema_and_describes_every_key():
         (("plan", "io"), "int4"),
         (("verification", "evaluations", 0, "file_bytes"), -1),
         (("sensitivity", "measurements", 0, "method"), "guessed"),
+        (("sensitivity", "rankings", 0, "layers", 0, "weights_method"), "guessed"),
+        (("sensitivity", "mode"), "guessed"),
         (("graph", "ops", 0, "key"), None),
     ],
 )
@@ -75,6 +81,38 @@ def test_rankings_hold_each_layers_parts():
     assert worst["weights_nmse"] == pytest.approx(1.27 / 20.2)
     assert worst["nmse"] == worst["weights_nmse"] + worst["activation_nmse"]
     assert [layer["rank"] for layer in ranking["layers"] if layer["op"] is None] == [3]
+
+
+def test_rankings_tell_estimates_from_measured_figures():
+    document = report_json(results_refined.refined())["sensitivity"]
+    assert document["mode"] == "refined"
+    ranking = document["rankings"][0]
+    first, second = ranking["layers"][:2]
+    assert ranking["method"] == "linear"
+    assert (first["method"], first["weights_method"], first["activation_method"]) == ("linear", "exact", "linear")
+    assert (second["method"], second["weights_method"], second["activation_method"]) == ("exact", "exact", "exact")
+    (entrance,) = (layer for layer in ranking["layers"] if layer["op"] is None)
+    assert (entrance["weights_method"], entrance["activation_method"]) == (None, "exact")
+    assert {layer["method"] for layer in report_json(factory.mobilenet())["sensitivity"]["rankings"][0]["layers"]} == {
+        "exact"
+    }
+
+
+def test_what_an_estimate_does_not_know_is_null_and_an_empty_field():
+    results = results_refined.refined()
+    unknown = ("kl", "agreement", "accuracy", "metric")
+    entries = {entry["id"]: entry for entry in report_json(results)["sensitivity"]["measurements"]}
+    rows = {row["source"]: row for row in csv.DictReader(io.StringIO(sensitivity_csv(results)))}
+    assert {row["method"] for row in rows.values()} == {"exact", "linear"}
+    for m in results.sensitivity.measurements:
+        entry, row = entries[m.source.id], rows[m.source.id]
+        assert entry["method"] == row["method"] == m.method
+        assert int(row["samples"]) == entry["error"]["samples"] == (128 if m.method == "linear" else 256)
+        if m.method == "linear":
+            assert entry["local_nmse"] is None and all(entry["error"][key] is None for key in unknown)
+            assert [row[key] for key in (*unknown, "local_nmse")] == [""] * 5
+        else:
+            assert float(row["local_nmse"]) == entry["local_nmse"] == m.local_nmse
 
 
 def test_equal_runs_differ_under_measured_alone():

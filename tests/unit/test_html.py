@@ -19,6 +19,7 @@ from bitplan.reports.charts import build_charts
 from bitplan.reports.view import RANDOM_BANNER
 
 from .. import results_factory as factory
+from .. import results_refined
 
 LIMIT_BYTES = 2_500_000
 
@@ -210,6 +211,41 @@ def test_charts_are_the_same_every_time_and_carry_their_own_data():
     for chart in one:
         for spec in chart.specs.values():
             assert "$schema" in spec and "url" not in json.dumps(spec.get("datasets", {}))
+
+
+def layers_of(spec):
+    return spec.get("layer", [spec])
+
+
+def test_charts_fill_what_was_measured_and_outline_estimates_with_a_legend_of_both():
+    for chart in build_charts(results_refined.refined())[1:3]:
+        for spec in chart.specs.values():
+            *_, marks, legend = (layer for layer in layers_of(spec) if layer["mark"]["type"] != "rule")
+            filling = marks["encoding"]["fillOpacity"]
+            assert filling["condition"]["test"] == "datum.estimated"
+            assert filling["condition"]["value"] < 0.2 < filling["value"]
+            assert marks["encoding"]["stroke"]["field"] == "part"
+            assert legend["encoding"]["fill"]["scale"]["domain"][-1] == "estimated"
+            assert "outline" in chart.help
+
+
+def test_charts_without_estimates_have_no_legend_of_them():
+    for chart in build_charts(factory.mobilenet())[1:3]:
+        for spec in chart.specs.values():
+            assert not any("fill" in layer["encoding"] for layer in layers_of(spec))
+        assert "estimated" not in chart.help
+
+
+def test_a_few_measured_sources_do_not_show_how_poor_a_guide_the_layer_is():
+    local = build_charts(results_refined.refined())[3]
+    assert local.title == "Error at the layer and at the output"
+    assert local.help.startswith("Each mark is one source that was measured. ")
+    assert [chart.id for chart in build_charts(results_refined.linear())] == ["drops", "ranking", "kinds"]
+
+
+def test_names_of_what_has_no_gradient_are_text():
+    reader = Reader(page.render(results_refined.not_differentiable()))
+    assert "because of WHILE, CUSTOM <b>Fft</b>: every source was measured" in reader.text
 
 
 def test_a_ranking_over_many_powers_of_ten_opens_on_a_logarithmic_scale():

@@ -10,6 +10,7 @@ from bitplan.reports.cells import Cell, View
 from bitplan.reports.view import build_view
 
 from .. import results_factory as factory
+from .. import results_refined
 
 
 def text(view: View) -> str:
@@ -116,6 +117,25 @@ def test_error_without_a_dominant_source_names_no_culprit():
     )
     view = build_view(dataclasses.replace(base, sensitivity=dataclasses.replace(base.sensitivity, measurements=flat)))
     assert "the error has no single cause" in text(view)
+
+
+def test_a_share_that_stands_on_an_estimate_is_not_told_as_measured():
+    assert "; about 84 % of its output error enters at the weights of" in text(build_view(results_refined.refined()))
+    said = text(build_view(results_refined.linear()))
+    assert "; an estimated 76 % of its output error enters at the weights of" in said
+    base = results_refined.refined()
+    joint = dataclasses.replace(base.sensitivity.int8, nmse=0.08)
+    larger = dataclasses.replace(base, sensitivity=dataclasses.replace(base.sensitivity, int8=joint))
+    # Of the joint error, which was measured as the source was: nothing in it is an estimate.
+    assert "; 79 % of its output error enters at the weights of" in text(build_view(larger))
+
+
+def test_a_spread_of_estimates_is_told_as_one():
+    base = results_refined.estimated()
+    table = base.sensitivity
+    flat = tuple(dataclasses.replace(m, error=dataclasses.replace(m.error, nmse=0.001)) for m in table.measurements)
+    said = text(build_view(dataclasses.replace(base, sensitivity=dataclasses.replace(table, measurements=flat))))
+    assert "the five largest of 119 sources hold about 4 % of the sum, the largest, by estimate, the " in said
 
 
 def test_where_only_int4_fits_the_budget_it_is_what_the_plan_is_held_against():
