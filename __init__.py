@@ -8,9 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Run, analyze, audit, check, convert, demo, inspect, open_run, plan, prepare, run
+    from .api import Run, analyze, audit, cache, check, convert, demo, inspect, open_run, plan, prepare, run
 
-__all__ = ["Run", "analyze", "audit", "check", "convert", "demo", "inspect", "open_run", "plan", "prepare", "run"]
+__all__ = [
+    "Run",
+    "analyze",
+    "audit",
+    "cache",
+    "check",
+    "convert",
+    "demo",
+    "inspect",
+    "open_run",
+    "plan",
+    "prepare",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

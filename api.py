@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .analyzer.cache import Cache, CacheContents, parse_age
 from .analyzer.conversion.converter import check_plan
 from .analyzer.errors import UsageError
 from .analyzer.inputs.dataset import (
@@ -24,7 +25,9 @@ from .analyzer.inputs.declaration import DataDeclaration
 from .analyzer.inputs.functions import import_function
 from .analyzer.inputs.loader import load_float
 from .analyzer.inputs.preprocessing import resize_text
+from .analyzer.measures.crew import Crew
 from .analyzer.measures.per_sample import Metric
+from .analyzer.measures.sensitivity import check_mode
 from .analyzer.network import flatbuffer as fb
 from .analyzer.network.graph import build_graph
 from .analyzer.network.runtime import DEFAULT_WORKERS
@@ -44,7 +47,7 @@ from .record import (
     labelled,
 )  # fmt: skip
 from .run_data import RANDOM_SAMPLES
-from .session import Reporter, Run, ignore, silent
+from .session import DEFAULT_MODE, Reporter, Run, ignore, silent
 
 DEFAULT_SAMPLES = 256
 
@@ -65,7 +68,8 @@ def prepare(
     force: bool = False,
     trust_model: bool = False,
     compare_data: bool = True,
-    workers: int = DEFAULT_WORKERS,
+    workers: int | None = None,
+    scheduler: str = "",
     reporter: Reporter = silent,
     warn: Callable[[str], None] = ignore,
     command: str = "",
@@ -85,7 +89,8 @@ def prepare(
       force: Take a folder that holds something else.
       trust_model: Whether code inside a model file may run.
       compare_data: Whether to warn where calibration and evaluation data are unlike, or share samples.
-      workers: Threads.
+      workers: Processes for the sweep, and threads for everything else; None takes threads for all of it.
+      scheduler: Address of a Dask scheduler that the sweep's work goes to instead.
       reporter, warn: Take progress and warnings.
       command: As typed, for the record.
     """
@@ -96,8 +101,7 @@ def prepare(
             warnings.append(message)
             warn(message)
 
-    if workers < 1:
-        raise UsageError(f"{workers} workers cannot work", "take at least 1")
+    crew = Crew.of(workers, scheduler)
     if isinstance(metric, str) and metric:
         import_function(metric)  # a name that leads nowhere is better known now than after the calibration
 
@@ -141,7 +145,7 @@ def prepare(
     )
     folder = RunFolder.create(out, force, key=graph.digest) if out is not None else None
     run = Run(
-        loaded.flatbuffer, graph, inputs, folder=folder, workers=workers, reporter=reporter, warn=ignore,
+        loaded.flatbuffer, graph, inputs, folder=folder, crew=crew, reporter=reporter, warn=note,
         calibration_data=calibration_read, evaluation_data=evaluation_read,
         metric_function=None if isinstance(metric, str) else metric,
     )  # fmt: skip
@@ -165,7 +169,8 @@ def open_run(
       path: The folder.
       with_plan: Whether the plan is wanted; a plan that was edited into nonsense does not keep a new one from being
         made.
-      workers, reporter, warn: As in `prepare`.
+      workers: Threads.
+      reporter, warn: As in `prepare`.
 
     Raises:
       RunFolderError: There is no run in the folder, or a stage is damaged.
@@ -189,7 +194,7 @@ def open_run(
         calibration is not None and sensitivity is not None and sensitivity.data_digest == calibration.data_digest
     )
     run = Run(
-        flatbuffer, graph, inputs, folder=folder, workers=workers, reporter=reporter, warn=warn,
+        flatbuffer, graph, inputs, folder=folder, crew=Crew(workers), reporter=reporter, warn=warn,
         calibration=calibration,
         sensitivity=sensitivity if same_data else None,
         plan_=plan,
@@ -205,9 +210,17 @@ def open_run(
     )  # fmt: skip
 
 
-def analyze(model: Any, calibration: Any = None, *, left_float: bool = True, **options: Any) -> Run:
-    """Sensitivities of a model: `prepare`'s arguments, then calibration and the sweep."""
-    return prepare(model, calibration, **options).analyze(left_float=left_float)
+def analyze(
+    model: Any,
+    calibration: Any = None,
+    *,
+    sensitivity: str = DEFAULT_MODE,
+    left_float: bool = True,
+    **options: Any,
+) -> Run:
+    """Sensitivities of a model: `prepare`'s arguments and those of `Run.analyze`."""
+    check_mode(sensitivity)
+    return prepare(model, calibration, **options).analyze(sensitivity=sensitivity, left_float=left_float)
 
 
 def plan(run: Run | str | pathlib.Path, size_budget: str | int | None = None, **options: Any) -> Run:
@@ -228,12 +241,13 @@ def run(
     allow: Sequence[str] = DEFAULT_ALLOWED,
     io: str = "float",
     strategy: str = "milp",
+    sensitivity: str = DEFAULT_MODE,
     left_float: bool = True,
     **options: Any,
 ) -> Run:
     """The whole way: analyze, plan, convert, verify, and report where there is a folder."""
     check_plan_options(size_budget, allow, io, strategy)
-    analyzed = analyze(model, calibration, left_float=left_float, **options)
+    analyzed = analyze(model, calibration, sensitivity=sensitivity, left_float=left_float, **options)
     planned = analyzed.plan(size_budget, allow=allow, io=io, strategy=strategy)
     result = planned.convert().verify()
     return result.report() if result.folder else result
@@ -259,7 +273,8 @@ def demo(
     out: str | pathlib.Path,
     size_budget: str | None = None,
     force: bool = False,
-    workers: int = DEFAULT_WORKERS,
+    workers: int | None = None,
+    scheduler: str = "",
     reporter: Reporter = silent,
     warn: Callable[[str], None] = ignore,
     command: str = "",
@@ -276,10 +291,27 @@ def demo(
         out=out,
         force=force,
         workers=workers,
+        scheduler=scheduler,
         reporter=reporter,
         warn=warn,
         command=command,
     )
+
+
+def cache(*, clear: bool = False, older_than: str = "") -> CacheContents:
+    """What the user's cache of finished measurements holds.
+
+    Args:
+      clear: Remove it, but for what other processes are using.
+      older_than: Remove only what was not used for so long, such as `30d`.
+
+    Raises:
+      UsageError: `older_than` is no age, or stands without `clear`.
+    """
+    age = parse_age(older_than) if older_than else 0.0
+    if older_than and not clear:
+        raise UsageError("--older-than says what to remove", "add --clear")
+    return Cache().clear(age) if clear else Cache().contents()
 
 
 def _resize_text(size: str | int | tuple[int, int]) -> str:
@@ -292,6 +324,6 @@ def _opened(run: Run | str | pathlib.Path) -> Run:
 
 
 __all__ = [
-    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "check", "convert", "demo", "inspect", "open_run", "plan", "prepare",
-    "run",
+    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "cache", "check", "convert", "demo", "inspect", "open_run", "plan",
+    "prepare", "run",
 ]  # fmt: skip

@@ -59,6 +59,14 @@ class Target(enum.StrEnum):
     any = "any"
 
 
+class Sensitivity(enum.StrEnum):
+    """Ways to find sensitivities."""
+
+    refined = "refined"
+    linear = "linear"
+    exact = "exact"
+
+
 _DATA = "FILE.npz:INPUT[,LABELS], a FOLDER of images (subfolder = class), module:function, or tfds:NAME/SPLIT."
 Model = Annotated[str, typer.Argument(help="A .tflite, .keras or .h5 file, or a SavedModel folder.")]
 Folder = Annotated[pathlib.Path, typer.Argument(help="The run folder of the stage before.")]
@@ -93,9 +101,22 @@ Seed = Annotated[int, typer.Option(help="Of draws, made-up data and the bootstra
 Out = Annotated[pathlib.Path, typer.Option("--out", "-o", metavar="DIR", help="The run folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Write into a folder that holds something else.")]
 Trust = Annotated[bool, typer.Option("--trust-model", help="Let code inside the model file (Lambda layers) run.")]
-Workers = Annotated[int, typer.Option(min=1, max=64, help="Threads.")]
+Threads = Annotated[int, typer.Option("--workers", min=1, max=64, help="Threads.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Sweep with so many processes; unless given, with 2 threads.")
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS", help="Sweep on a running Dask cluster, e.g. tcp://10.0.0.1:8786; bitplan\\[cluster]."
+    ),
+]
+SensitivityOption = Annotated[
+    Sensitivity,
+    typer.Option(help="Estimate all and measure the worst (refined), only estimate (linear), or measure all (exact)."),
+]
 LeftFloat = Annotated[
-    bool, typer.Option("--left-float/--no-left-float", help="Also measure each layer in float while the rest is int8.")
+    bool, typer.Option("--left-float/--no-left-float", help="Also measure the worst layers in float, the rest in int8.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -123,7 +144,9 @@ def run(
     out: Out = pathlib.Path("bitplan-out"),
     force: Force = False,
     trust_model: Trust = False,
-    workers: Workers = 2,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
+    sensitivity: SensitivityOption = Sensitivity.refined,
     left_float: LeftFloat = True,
     as_json: Json = False,
 ) -> None:
@@ -136,8 +159,9 @@ def run(
             model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
             resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, size_budget=size_budget,
             allow=_names(allow), io=io.value, strategy=strategy.value, seed=seed, out=out, force=force,
-            trust_model=trust_model, workers=workers, left_float=left_float, command=_command(),
-            reporter=console.reporter, warn=console.warn,
+            trust_model=trust_model, workers=workers, scheduler=scheduler,
+            sensitivity=sensitivity.value, left_float=left_float,
+            command=_command(), reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()
         console.result(result, ("worst", "comparison", "answer", "files"))
@@ -170,7 +194,9 @@ def analyze(
     out: Out = pathlib.Path("bitplan-out"),
     force: Force = False,
     trust_model: Trust = False,
-    workers: Workers = 2,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
+    sensitivity: SensitivityOption = Sensitivity.refined,
     left_float: LeftFloat = True,
     as_json: Json = False,
 ) -> None:
@@ -182,8 +208,9 @@ def analyze(
         result = api.analyze(
             model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
             resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, seed=seed, out=out, force=force,
-            trust_model=trust_model, workers=workers, left_float=left_float, command=_command(),
-            reporter=console.reporter, warn=console.warn,
+            trust_model=trust_model, workers=workers, scheduler=scheduler,
+            sensitivity=sensitivity.value, left_float=left_float,
+            command=_command(), reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()
         console.result(result, ("worst", "files"))
@@ -240,7 +267,7 @@ def audit(
     out: Out = pathlib.Path("bitplan-audit"),
     force: Force = False,
     trust_model: Trust = False,
-    workers: Workers = 2,
+    workers: Threads = 2,
     as_json: Json = False,
 ) -> None:
     """Why did the accuracy drop? Compares a float model with an already quantized file."""
@@ -279,7 +306,8 @@ def demo(
     out: Out = pathlib.Path("bitplan-demo"),
     size_budget: Budget = None,
     force: Force = False,
-    workers: Workers = 2,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
     as_json: Json = False,
 ) -> None:
     """Runs everything on a small network and data that come with Bitplan; under two minutes."""
@@ -288,11 +316,27 @@ def demo(
 
     with Console(as_json) as console, _writing(out, force):
         result = api.demo(
-            out=out, size_budget=size_budget, force=force, workers=workers, command=_command(),
+            out=out, size_budget=size_budget, force=force, workers=workers, scheduler=scheduler, command=_command(),
             reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()
         console.result(result, ("worst", "comparison", "answer", "files"))
+
+
+@app.command(epilog="bitplan cache --clear --older-than 30d")
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove the results, but for those in use.")] = False,
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="Remove only what was not used for so long: 30d, 12h, 2w.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Shows the results that are kept for later runs, or clears them: $BITPLAN_CACHE, at most 2 GB, oldest go first."""
+    from . import api
+    from .terminal import Console
+
+    with Console(as_json) as console:
+        console.cache(api.cache(clear=clear, older_than=older_than))
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """One run: a model, its data, and what the stages have found so far.
 
 A `Run` is a value: every step returns a new one that knows more. With a folder, each step also writes what it found
-there, and takes from there what an earlier process found for the same inputs.
+there, and takes from there what an earlier process found for the same inputs. What is measured sample by sample lies in
+the user's cache, for any run to find.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from .analyzer.cache import Cache
 from .analyzer.errors import PlanMismatch, RunFolderError, UnsupportedModel
 from .analyzer.inputs.dataset import Samples
 from .analyzer.inputs.functions import import_function
+from .analyzer.measures.crew import Crew
 from .analyzer.measures.per_sample import Metric
-from .analyzer.network.runtime import DEFAULT_WORKERS
-from .analyzer.runs import RunFolder, UnitStore, content_key, read_stage
+from .analyzer.runs import RunFolder, content_key, read_stage
 from .analyzer.schema import (
     DEFAULT_ALLOWED,
     Calibration,
@@ -32,6 +34,7 @@ from .analyzer.schema import (
     Verification,
 )
 from .analyzer.serialize import dumps
+from .analyzer.units import Store
 from .record import (
     AFTER_ANALYSIS,
     AFTER_CONVERSION,
@@ -45,6 +48,9 @@ from .record import (
 from .run_data import calibration_samples, evaluation_samples, with_evaluation
 
 _T = TypeVar("_T")
+
+DEFAULT_MODE = "refined"
+"""How sensitivities are found unless somebody says otherwise."""
 
 Reporter = Callable[[str], Callable[[int, int], None]]
 """Starts showing a piece of work by its title; answers what to call with (done, in all)."""
@@ -70,6 +76,7 @@ class Run:
       model: The emitted file.
       made_from: Key of the plan and the ranges that `model` was made from.
       folder: Where the stages are kept; None to keep them in memory only.
+      crew: Who sweeps; its number of threads is that of the other stages too.
     """
 
     flatbuffer: bytes
@@ -88,37 +95,56 @@ class Run:
     calibration_data: Any = field(default=None, repr=False, compare=False)
     evaluation_data: Any = field(default=None, repr=False, compare=False)
     metric_function: Metric | None = field(default=None, repr=False, compare=False)
-    workers: int = DEFAULT_WORKERS
+    crew: Crew = field(default_factory=Crew)
     reporter: Reporter = field(default=silent, repr=False, compare=False)
     warn: Callable[[str], None] = field(default=ignore, repr=False, compare=False)
 
+    @property
+    def workers(self) -> int:
+        """Threads."""
+        return self.crew.threads
+
     # --- stages ------------------------------------------------------------------------------------------------------
 
-    def analyze(self, *, left_float: bool = True) -> Run:
-        """Calibrates and measures sensitivities; the other direction too unless `left_float` is False."""
+    def analyze(self, *, sensitivity: str = DEFAULT_MODE, left_float: bool = True) -> Run:
+        """Calibrates and measures sensitivities.
+
+        Args:
+          sensitivity: `refined`, `linear` or `exact`; see `measure_sensitivity`.
+          left_float: Whether to measure the other direction too: int8 everywhere, and that with each op in float that
+            has a source that was measured exactly.
+        """
         from .analyzer.conversion.counterfactual import measure_left_float
+        from .analyzer.measures import linear
         from .analyzer.measures.sensitivity import VERSION, measure_sensitivity
 
         samples = calibration_samples(self)
         run, calibration, key = self._calibrated(samples)
 
         context = run._context()
-        key = content_key("sensitivity", VERSION, key, _labels_key(samples), context, left_float)
+        swept = (VERSION, linear.VERSION, sensitivity, left_float)
+        key = content_key("sensitivity", swept, key, _labels_key(samples), context)
         found = run._load("sensitivity", SensitivityTable, key)
         if found is not None:
             return replace(run, sensitivity=found)
         with run._timed("sweep_s") as measured, run._units() as store:
             table = measure_sensitivity(
-                run.flatbuffer, run.graph, calibration, samples,
-                metric=run._metric(), context=context, store=store,
-                workers=run.workers, progress=run.reporter("Measuring each layer's sensitivity"),
+                run.flatbuffer, run.graph, calibration, samples, mode=sensitivity,
+                metric=run._metric(), context=context, store=store, crew=run.crew,
+                estimating=run.reporter("Estimating each layer's sensitivity"),
+                progress=run.reporter("Measuring sensitivities"),
             )  # fmt: skip
+        if table.not_differentiable:
+            run.warn(
+                f"no gradient is known for {', '.join(table.not_differentiable)}: every layer was measured exactly,"
+                " which takes longer"
+            )
         run = replace(run, measured=measured())
         if left_float:
             with run._timed("left_float_s") as measured, run._units() as store:
                 int8, left = measure_left_float(
-                    run.flatbuffer, run.graph, calibration, samples, context=context, store=store, workers=run.workers,
-                    progress=run.reporter("Leaving each layer in float"),
+                    run.flatbuffer, run.graph, calibration, samples, ops=_exact_ops(table), context=context,
+                    store=store, workers=run.workers, progress=run.reporter("Leaving single layers in float"),
                 )  # fmt: skip
             table = replace(table, int8=int8, left_float=left)
             run = replace(run, measured=measured())
@@ -327,10 +353,8 @@ class Run:
         return import_function(self.inputs.options.metric) if self.inputs.options.metric else None
 
     def _context(self) -> str:
-        """Key of what every measured figure depends on beside the samples: versions, network, and what is judged."""
-        return content_key(
-            _versions_key(), self.graph.digest, self.graph.compared, self.graph.is_classifier, self._metric_key() or ""
-        )
+        """Key of what every measured figure depends on beside samples and versions: the network, and what is judged."""
+        return content_key(self.graph.digest, self.graph.compared, self.graph.is_classifier, self._metric_key() or "")
 
     def _metric_key(self) -> str | None:
         """Identity of the user's metric, "" without one; None where nothing can tell it from another function."""
@@ -369,11 +393,12 @@ class Run:
             self.folder.save("measured", Measured(self.measured), "")
 
     @contextlib.contextmanager
-    def _units(self) -> Iterator[UnitStore | None]:
-        if self.folder is None or self._metric_key() is None:
+    def _units(self) -> Iterator[Store | None]:
+        """Where finished work is kept; None for a metric that cannot be told from another, and without a cache."""
+        if self._metric_key() is None:
             yield None
             return
-        with self.folder.units() as store:
+        with Cache().opened(self.graph.digest, self.inputs.options.model_name, self.warn) as store:
             yield store
 
     @contextlib.contextmanager
@@ -386,6 +411,12 @@ class Run:
 
         yield figures
         seconds[0] = time.perf_counter() - start
+
+
+def _exact_ops(table: SensitivityTable) -> list[int]:
+    """Ops with a source that was measured exactly."""
+    exact = {m.source.op for m in table.measurements if m.method == "exact" and m.source.op is not None}
+    return sorted(exact)
 
 
 def _labels_key(samples: Samples) -> str:

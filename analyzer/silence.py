@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 _TURN = threading.Lock()
 
@@ -37,3 +38,12 @@ def silenced(descriptor: int) -> Iterator[None]:
             os.dup2(saved, descriptor)
             os.close(saved)
             os.close(nowhere)
+
+
+def import_tensorflow() -> Any:
+    """The module; what it says of graphics cards and of the processor goes nowhere."""
+    with silenced(2):
+        import tensorflow
+
+        tensorflow.config.list_logical_devices()  # looks for cards, and says so, when first asked
+    return tensorflow

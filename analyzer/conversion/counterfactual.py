@@ -9,16 +9,18 @@ import functools
 from collections.abc import Sequence
 
 from ..measures.calibration import Progress
-from ..measures.sweep import LabelledSource, Store
-from ..network import flatbuffer as fb
+from ..measures.sweep import LabelledSource
 from ..network import runtime
 from ..schema import Calibration, Format, Graph, LeftFloat, OutputError, Plan
 from ..serialize import from_jsonable, to_jsonable
+from ..units import Store, content_key, versions_of
 from .converter import convert
 from .verification import Reference
 
-VERSION = "left-float-2"
+VERSION = "left-float-3"
 """Part of every unit's key: raise it when a change of this module changes a figure."""
+
+_PACKAGES = ("bitplan", "ai-edge-litert", "litert-quantizer", "numpy")
 
 
 def int8_everywhere(graph: Graph) -> list[str]:
@@ -32,6 +34,7 @@ def measure_left_float(
     calibration: Calibration,
     samples: LabelledSource,
     *,
+    ops: Sequence[int] | None = None,
     context: str = "",
     store: Store | None = None,
     workers: int = runtime.DEFAULT_WORKERS,
@@ -44,16 +47,18 @@ def measure_left_float(
       graph: Of `data`.
       calibration: Ranges.
       samples: What the error is measured on.
-      context: Part of the key of every saved unit, as in `measure_sensitivity`.
+      ops: Indices of the ops to leave in float, one at a time; None for all.
+      context: Part of the key of every file's figures: what they depend on that is not seen here.
       store: Finished files are taken from here and put here.
       workers: Threads.
       progress: Called with (files done, files in all).
 
     Returns:
-      The error of int8 everywhere, and one entry for each op that was int8 there, best gain first.
+      The error of int8 everywhere, and one entry for each of the ops that was int8 there, best gain first.
     """
     everywhere = int8_everywhere(graph)
-    ops = [op.index for op in graph.ops if everywhere[op.index] != "float"]
+    chosen = range(len(graph.ops)) if ops is None else ops
+    int8_ops = [op for op in sorted(chosen) if everywhere[op] != "float"]
 
     def error_of(names: Sequence[str]) -> OutputError:
         key = _key(graph, calibration, samples, names, context)
@@ -69,12 +74,12 @@ def measure_left_float(
 
     # Made when the first file is not in the store; the float network runs once for all of them.
     reference = functools.cache(lambda: Reference(data, graph, samples, workers=workers))
-    total = len(ops) + 1
+    total = len(int8_ops) + 1
     int8 = error_of(everywhere)
     if progress:
         progress(1, total)
     left = []
-    for done, op in enumerate(ops, start=2):
+    for done, op in enumerate(int8_ops, start=2):
         error = error_of([*everywhere[:op], "float", *everywhere[op + 1 :]])
         left.append(LeftFloat(op, error, int8.nmse - error.nmse))
         if progress:
@@ -85,4 +90,6 @@ def measure_left_float(
 def _key(graph: Graph, calibration: Calibration, samples: LabelledSource, names: Sequence[str], context: str) -> str:
     ranges = [(t, r.minimum, r.maximum) for t, r in calibration.ranges.items()]
     labels = None if samples.labels is None else samples.labels.tolist()
-    return fb.digest(repr((VERSION, graph.digest, ranges, samples.digest, labels, list(names), context)).encode())
+    judged = (list(graph.compared), graph.is_classifier)
+    versions = versions_of(*_PACKAGES)
+    return content_key(VERSION, versions, graph.digest, judged, ranges, samples.digest, labels, list(names), context)

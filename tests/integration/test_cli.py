@@ -175,20 +175,29 @@ def test_a_folder_of_something_else_is_not_written_into(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_goes_on_and_gives_the_same_table(few, tmp_path):
+def test_a_killed_sweep_goes_on_and_gives_the_same_table(few, tmp_path, monkeypatch):
     arguments = ["analyze", MODEL, "--calibration", f"{few}:x,y", "--scale", "tf", "--no-left-float"]
+    arguments += ["--sensitivity", "exact"]
+    monkeypatch.setenv("BITPLAN_CACHE", str(tmp_path / "another cache"))
     bitplan(*arguments, "--out", tmp_path / "whole")
+    monkeypatch.setenv("BITPLAN_CACHE", str(tmp_path / "cache"))
     command = [sys.executable, "-c", "from bitplan.cli import main; main()", *map(str, arguments)]
     process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
-    units = tmp_path / "killed" / "units.jsonl"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not units.exists() or units.stat().st_size < 20_000):
+
+    def kept():
+        return sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.jsonl"))
+
+    while time.monotonic() < deadline and kept() < 20_000:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert units.stat().st_size >= 20_000, "it was killed before anything was saved"
+    before = kept()
+    assert before >= 20_000, "it was killed before anything was saved"
     assert not (tmp_path / "killed" / "sensitivity.json").exists(), "it was killed after the sweep"
     bitplan(*arguments, "--out", tmp_path / "killed")
+    whole = sum(path.stat().st_size for path in (tmp_path / "another cache").glob("*.jsonl"))
+    assert before < kept() < before + whole, "what had been saved was measured once more"
     assert (tmp_path / "killed" / "sensitivity.json").read_bytes() == (
         tmp_path / "whole" / "sensitivity.json"
     ).read_bytes()
@@ -260,3 +269,30 @@ def test_an_undecided_check_says_how_many_images_would_decide(finished):
     differences = [100.0] * worse + [-100.0] * better + [0.0] * (60 - worse - better)
     needed = samples_needed(differences, 0.5, unit=100.0)
     assert f"needs about {-(-needed // 100) * 100} images" in line
+
+
+@pytest.mark.slow
+def test_the_cache_is_shown_and_cleared(few, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("BITPLAN_CACHE", str(folder))
+    assert str(folder) in bitplan("cache").stdout
+    bitplan(
+        "analyze", MODEL, "--calibration", f"{few}:x,y", "--scale", "tf", "--sensitivity", "exact", "--no-left-float",
+        "--workers", "2", "--out", tmp_path / "out",
+    )  # fmt: skip
+    shown = bitplan("cache").stdout
+    assert "fashion_mobilenet" in shown and "results" in shown
+    (entry,) = json.loads(bitplan("cache", "--json").stdout)["entries"]
+    assert entry["results"] > 100 and len(entry["digest"]) == 64
+    assert "--clear" in bitplan("cache", "--older-than", "30d", check=2).stderr
+    assert "no age" in bitplan("cache", "--clear", "--older-than", "soon", check=2).stderr
+    assert json.loads(bitplan("cache", "--clear", "--older-than", "30d", "--json").stdout)["removed"] == []
+    assert len(json.loads(bitplan("cache", "--clear", "--json").stdout)["removed"]) == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_workers_and_a_scheduler_contradict_each_other(tmp_path):
+    result = bitplan(
+        "analyze", MODEL, "--workers", "2", "--scheduler", "tcp://127.0.0.1:1", "--out", tmp_path / "out", check=2
+    )
+    assert "give one of the two" in result.stderr

@@ -9,7 +9,9 @@ import pytest
 from bitplan.analyzer.inputs.dataset import InputSpec, Preprocessing, load_samples
 from bitplan.analyzer.measures import quantization as q
 from bitplan.analyzer.measures.calibration import calibrate
-from bitplan.analyzer.measures.sensitivity import measure_sensitivity, sources_of
+from bitplan.analyzer.measures.crew import Crew
+from bitplan.analyzer.measures.sensitivity import measure_sensitivity
+from bitplan.analyzer.measures.sources import sources_of
 from bitplan.analyzer.network import flatbuffer as fb
 from bitplan.analyzer.network import runtime
 from bitplan.analyzer.network.graph import build_graph
@@ -151,7 +153,7 @@ def test_order_of_samples_does_not_change_a_figure(network, table):
     data, graph, samples, _ = network
     shuffled = samples.subset(np.random.default_rng(0).permutation(SAMPLES)).in_content_order()
     calibration = calibrate(data, graph, shuffled, workers=1)
-    again = measure_sensitivity(data, graph, calibration, shuffled, workers=1)
+    again = measure_sensitivity(data, graph, calibration, shuffled, crew=Crew(threads=1))
     assert again == table
 
 
@@ -166,16 +168,17 @@ def test_a_sweep_that_was_stopped_goes_on_and_gives_the_same_table(network, tabl
             raise Stopped
 
     with UnitStore(tmp_path / "units.jsonl") as store, pytest.raises(Stopped):
-        measure_sensitivity(data, graph, calibration, samples, store=store, workers=1, progress=stop)
+        measure_sensitivity(data, graph, calibration, samples, store=store, crew=Crew(threads=1), progress=stop)
     with UnitStore(tmp_path / "units.jsonl") as store:
         kept = len(store)
         assert kept >= 9
-        measured = []
+        totals = []
         again = measure_sensitivity(
-            data, graph, calibration, samples, store=store, progress=lambda done, total: measured.append(done)
+            data, graph, calibration, samples, store=store, progress=lambda done, total: totals.append(total)
         )
         assert len(store) > kept
     assert again == table
+    assert set(totals) == {len({s.tensor for s in sources_of(graph, calibration)}) - 10}
 
 
 def test_other_ranges_are_measured_anew(network, tmp_path):
