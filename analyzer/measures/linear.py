@@ -6,6 +6,8 @@ The estimate is of first order: right for small errors, too large where clipping
 from __future__ import annotations
 
 import base64
+import ctypes
+import gc
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -64,7 +66,9 @@ def measure_linear(
     Returns:
       Measurements by `Source.id`, their method `linear`.
     """
-    return LinearSweep(data, graph, calibration, samples, sources, vectors, store).measurements(progress)
+    found = LinearSweep(data, graph, calibration, samples, sources, vectors, store).measurements(progress)
+    _give_memory_back()
+    return found
 
 
 class LinearSweep:
@@ -211,6 +215,14 @@ def random_signs(hashes: Sequence[bytes], shape: Sequence[int], output: int, vec
         bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"), counter=output)
         signs[:, place] = np.random.Generator(bits).integers(0, 2, (vectors, size)) * 2 - 1
     return signs.reshape(vectors, len(hashes), *shape)
+
+
+def _give_memory_back() -> None:
+    """Hands TensorFlow's freed buffers to the system: glibc keeps 150 MB of them, and what follows needs its own."""
+    gc.collect()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def _packed(values: np.ndarray, dtype: str) -> str:
