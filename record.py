@@ -15,6 +15,7 @@ from .analyzer.errors import UsageError
 from .analyzer.inputs.dataset import Samples, check_labels, overlap_warnings, range_warnings
 from .analyzer.inputs.declaration import DataDeclaration
 from .analyzer.network.graph import scores_classes
+from .analyzer.runs import content_key
 from .analyzer.schema import SCHEMES, Format, Graph
 
 _PACKAGES = ("bitplan", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "scipy")
@@ -87,6 +88,11 @@ def versions() -> dict[str, str]:
     """Versions of Bitplan and of what decides its numbers."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {**found, "python": ".".join(map(str, sys.version_info[:3]))}
+
+
+def versions_key() -> str:
+    """Those versions as a part of a key."""
+    return content_key(*(f"{name} {version}" for name, version in versions().items()))
 
 
 def judged_at_outputs(graph: Graph, metric: object) -> Graph:

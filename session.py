@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 from .analyzer.cache import Cache
 from .analyzer.errors import PlanMismatch, RunFolderError, UnsupportedModel
-from .analyzer.inputs.dataset import Samples
 from .analyzer.inputs.functions import import_function
 from .analyzer.measures.crew import Crew
 from .analyzer.measures.per_sample import Metric
@@ -36,14 +35,13 @@ from .analyzer.schema import (
 from .analyzer.serialize import dumps
 from .analyzer.units import Store
 from .record import (
-    AFTER_ANALYSIS,
     AFTER_CONVERSION,
     AFTER_PLAN,
     Emitted,
     Inputs,
     Measured,
     source_key,
-    versions,
+    versions_key,
 )
 from .run_data import calibration_samples, evaluation_samples, with_evaluation
 
@@ -114,45 +112,9 @@ class Run:
           left_float: Whether to measure the other direction too: int8 everywhere, and that with each op in float that
             has a source that was measured exactly.
         """
-        from .analyzer.conversion.counterfactual import measure_left_float
-        from .analyzer.measures import linear
-        from .analyzer.measures.sensitivity import VERSION, measure_sensitivity
+        from .analysis import analyze
 
-        samples = calibration_samples(self)
-        run, calibration, key = self._calibrated(samples)
-
-        context = run._context()
-        swept = (VERSION, linear.VERSION, sensitivity, left_float)
-        key = content_key("sensitivity", swept, key, _labels_key(samples), context)
-        found = run._load("sensitivity", SensitivityTable, key)
-        if found is not None:
-            return replace(run, sensitivity=found)
-        with run._timed("sweep_s") as measured, run._units() as store:
-            table = measure_sensitivity(
-                run.flatbuffer, run.graph, calibration, samples, mode=sensitivity,
-                metric=run._metric(), context=context, store=store, crew=run.crew,
-                estimating=run.reporter("Estimating each layer's sensitivity"),
-                progress=run.reporter("Measuring sensitivities"),
-            )  # fmt: skip
-        if table.not_differentiable:
-            run.warn(
-                f"no gradient is known for {', '.join(table.not_differentiable)}: every layer was measured exactly,"
-                " which takes longer"
-            )
-        run = replace(run, measured=measured())
-        if left_float:
-            with run._timed("left_float_s") as measured, run._units() as store:
-                int8, left = measure_left_float(
-                    run.flatbuffer, run.graph, calibration, samples, ops=_exact_ops(table), context=context,
-                    store=store, workers=run.workers, progress=run.reporter("Leaving single layers in float"),
-                )  # fmt: skip
-            table = replace(table, int8=int8, left_float=left)
-            run = replace(run, measured=measured())
-        run = replace(run, sensitivity=table, plan_=None, model=None, verification=None)
-        if run.folder:
-            run.folder.discard(*AFTER_ANALYSIS)
-        run.save_stage("sensitivity", table, key)
-        return run
+        return analyze(self, sensitivity, left_float=left_float)
 
     def plan(
         self,
@@ -180,7 +142,7 @@ class Run:
             # A tiny model is smaller in float than its int8 file with all its scales. Nobody quantizes to hear that.
             allow = tuple(name for name in allow if name != "float")
         self.reporter("Choosing a precision for every layer")(0, 1)
-        with self._timed("plan_s") as measured:
+        with self.timed("plan_s") as measured:
             plan, conversion = plan_to_budget(
                 self.flatbuffer, self.graph, self.sensitivity, self.calibration,
                 budget_bytes=budget, allowed=allow, io=Format(io), strategy=strategy,
@@ -278,16 +240,16 @@ class Run:
         on_calibration = samples is None
         samples = calibration_samples(run) if samples is None else samples
         key = content_key(
-            "verification", run._context(), run._plan_key(), run.model, samples.digest, _labels_key(samples),
+            "verification", run.context(), run._plan_key(), run.model, samples.digest, samples.labels_digest or "",
             on_calibration, run.inputs.options.seed,
         )  # fmt: skip
-        found = run._load("verification", Verification, key)
+        found = run.load_stage("verification", Verification, key)
         if found is not None:
             return replace(run, verification=found)
-        with run._timed("verify_s") as measured:
+        with run.timed("verify_s") as measured:
             verification = judge(
                 run.flatbuffer, run.graph, run.calibration, run.plan_, run.model, samples,
-                on_calibration=on_calibration, metric=run._metric(), seed=run.inputs.options.seed, workers=run.workers,
+                on_calibration=on_calibration, metric=run.metric(), seed=run.inputs.options.seed, workers=run.workers,
                 progress=run.reporter("Running the emitted file and its baselines"),
             )  # fmt: skip
         run = replace(run, verification=verification, measured=measured())
@@ -318,23 +280,6 @@ class Run:
 
     # --- what the stages share ---------------------------------------------------------------------------------------
 
-    def _calibrated(self, samples: Samples) -> tuple[Run, Calibration, str]:
-        from .analyzer.measures.calibration import calibrate
-
-        declared = {name: tuple(bounds) for name, bounds in self.inputs.declared_ranges.items()}
-        key = content_key("calibration", _versions_key(), self.graph.digest, samples.digest, dumps(declared))
-        found = self.folder.load("calibration", Calibration, key) if self.folder else None
-        if found is not None:
-            return replace(self, calibration=found), found, key
-        with self._timed("calibration_s") as measured:
-            calibration = calibrate(
-                self.flatbuffer, self.graph, samples, declared=self.inputs.declared_ranges,
-                random=samples.random, workers=self.workers, progress=self.reporter("Calibrating"),
-            )  # fmt: skip
-        run = replace(self, calibration=calibration, measured=measured())
-        run.save_stage("calibration", calibration, key)
-        return run, calibration, key
-
     def _budget(self, size_budget: str | int | None, allow: Sequence[str], io: Format) -> int | None:
         from .strategies.assignment.budget import parse_size
         from .strategies.loop import default_budget
@@ -347,16 +292,17 @@ class Run:
             return None
         return parse_size(str(size_budget), self.graph.file_bytes)
 
-    def _metric(self) -> Metric | None:
+    def metric(self) -> Metric | None:
+        """The user's metric."""
         if self.metric_function is not None:
             return self.metric_function
         return import_function(self.inputs.options.metric) if self.inputs.options.metric else None
 
-    def _context(self) -> str:
+    def context(self) -> str:
         """Key of what every measured figure depends on beside samples and versions: the network, and what is judged."""
-        return content_key(self.graph.digest, self.graph.compared, self.graph.is_classifier, self._metric_key() or "")
+        return content_key(self.graph.digest, self.graph.compared, self.graph.is_classifier, self.metric_key() or "")
 
-    def _metric_key(self) -> str | None:
+    def metric_key(self) -> str | None:
         """Identity of the user's metric, "" without one; None where nothing can tell it from another function."""
         if self.metric_function is not None:
             return None
@@ -369,7 +315,7 @@ class Run:
         schemes = [assignment.scheme for assignment in self.plan_.assignments]
         ranges = [(t, r.minimum, r.maximum) for t, r in self.calibration.ranges.items()]
         sums = list(self.calibration.partial_sums.items())
-        return content_key(_versions_key(), self.graph.digest, schemes, self.plan_.io.value, ranges, sums)
+        return content_key(versions_key(), self.graph.digest, schemes, self.plan_.io.value, ranges, sums)
 
     def _planned(self, plan: Plan) -> Run:
         """The run with a plan; what was made from another one is forgotten, here and in the folder."""
@@ -383,26 +329,28 @@ class Run:
             run.save_stage("plan", plan, "")
         return run
 
-    def _load(self, stage: str, cls: type[_T], key: str) -> _T | None:
+    def load_stage(self, stage: str, cls: type[_T], key: str) -> _T | None:
         """A stage that an earlier process finished; None for a metric that cannot be told from another."""
-        return self.folder.load(stage, cls, key) if self.folder and self._metric_key() is not None else None
+        return self.folder.load(stage, cls, key) if self.folder and self.metric_key() is not None else None
 
     def save_stage(self, stage: str, value: Any, key: str) -> None:
+        """Writes a stage, and what was measured so far, into the folder where there is one."""
         if self.folder:
             self.folder.save(stage, value, key)
             self.folder.save("measured", Measured(self.measured), "")
 
     @contextlib.contextmanager
-    def _units(self) -> Iterator[Store | None]:
+    def units(self) -> Iterator[Store | None]:
         """Where finished work is kept; None for a metric that cannot be told from another, and without a cache."""
-        if self._metric_key() is None:
+        if self.metric_key() is None:
             yield None
             return
         with Cache().opened(self.graph.digest, self.inputs.options.model_name, self.warn) as store:
             yield store
 
     @contextlib.contextmanager
-    def _timed(self, name: str) -> Iterator[Callable[[], dict[str, float]]]:
+    def timed(self, name: str) -> Iterator[Callable[[], dict[str, float]]]:
+        """Times a block; what it gives answers, after the block, `measured` with that time and the peak of memory."""
         start, seconds = time.perf_counter(), [0.0]
 
         def figures() -> dict[str, float]:
@@ -411,17 +359,3 @@ class Run:
 
         yield figures
         seconds[0] = time.perf_counter() - start
-
-
-def _exact_ops(table: SensitivityTable) -> list[int]:
-    """Ops with a source that was measured exactly."""
-    exact = {m.source.op for m in table.measurements if m.method == "exact" and m.source.op is not None}
-    return sorted(exact)
-
-
-def _labels_key(samples: Samples) -> str:
-    return samples.labels_digest or ""
-
-
-def _versions_key() -> str:
-    return content_key(*(f"{name} {version}" for name, version in versions().items()))

@@ -24,13 +24,13 @@ from .metrics import ErrorSums
 from .per_sample import per_sample_power
 from .sweep import LabelledSource, variance_of
 
-VERSION = "linear-1"
+VERSION = "linear-2"
 """Part of the key of what was found: raise it when a change here or in `linear_terms` changes a figure."""
 
 PACKAGES = ("bitplan", "tensorflow", "numpy")
 """What an estimate is computed with, beside the code of these modules."""
 
-TOP = 10
+_PLACES = 10
 """How many of the worst 8-bit sources must have found their places before samples are left out."""
 _FEWEST = 256
 _SURE = 3.0  # standard errors between neighbours of the ranking
@@ -61,7 +61,7 @@ def measure_linear(
       sources: None of `beyond_linear`.
       vectors: Random vectors a sample; more of them make up for few samples.
       store: Finished batches are taken from here and put here.
-      progress: Called with (samples done, samples in all).
+      progress: Called with (batches done, batches in all).
 
     Returns:
       Measurements by `Source.id`, their method `linear`.
@@ -91,21 +91,37 @@ class LinearSweep:
 
     def measurements(self, progress: Progress | None = None) -> dict[str, Measurement]:
         """What `measure_linear` returns."""
-        count, ranked = len(self._samples), [source.is_ranked for source in self._sources]
-        rows, signal = np.empty((len(self._sources), 0)), np.empty(0)
-        for start, stop in self.batches():
-            errors, powers = self.measure(start, stop)
-            rows, signal = np.concatenate([rows, errors], axis=1), np.concatenate([signal, powers])
-            enough = stop >= _FEWEST and is_settled(rows[ranked])
-            if progress:
-                progress(count if enough else stop, count)
-            if enough:
-                break
-        sums = (ErrorSums(tuple(row.tolist()), tuple(signal.tolist())) for row in rows)
+        errors, powers, batches = self._until_settled(progress)
+        # One vector after the other: two backward passes at a time take more memory and no less time.
+        for vector in range(1, self._vectors):
+            found = []
+            for done, (start, stop) in enumerate(batches, start=1):
+                found.append(self.measure(start, stop, vector)[0])
+                if progress:
+                    progress(vector * len(batches) + done, self._vectors * len(batches))
+            errors += np.concatenate(found, axis=1)
+        signal = tuple(powers.tolist())
+        sums = (ErrorSums(tuple(row.tolist()), signal) for row in errors / self._vectors)
         return {
             source.id: Measurement(source, total.to_output_error(), None, "linear")
             for source, total in zip(self._sources, sums, strict=True)
         }
+
+    def _until_settled(self, progress: Progress | None) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
+        """What `measure` says of all batches that are needed, joined, with the first vector; and which those are."""
+        ranked = [source.is_ranked for source in self._sources]
+        batches = list(self.batches())
+        errors, powers = np.empty((len(self._sources), 0)), np.empty(0)
+        for done, (start, stop) in enumerate(batches, start=1):
+            found, signal = self.measure(start, stop)
+            errors, powers = np.concatenate([errors, found], axis=1), np.concatenate([powers, signal])
+            if stop >= _FEWEST and is_settled(errors[ranked]):
+                batches = batches[:done]
+            if progress:
+                progress(done, self._vectors * len(batches))
+            if done == len(batches):
+                break
+        return errors, powers, batches
 
     def batches(self) -> Iterator[tuple[int, int]]:
         """Bounds of batches whose activations and gradients fit into memory; the same on every machine."""
@@ -115,33 +131,32 @@ class LinearSweep:
         for start in range(0, count, size):
             yield start, min(start + size, count)
 
-    def measure(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Estimates for the samples `[start, stop)`.
+    def measure(self, start: int, stop: int, vector: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Estimates for the samples `[start, stop)` with one of the random vectors.
 
         Returns:
           Means over the outputs of MSE / variance, float64 [sources, samples]; and of the float outputs' mean square /
           variance, float64 [samples].
         """
-        key = "" if self._store is None else self._key(start, stop)
+        key = "" if self._store is None else self._key(start, stop, vector)
         kept = None if self._store is None else self._store.get(key)
         if kept is not None:
             rows, powers = (np.frombuffer(base64.b64decode(kept[name]), "<f4" if name == "errors" else "<f8")
                             for name in ("errors", "powers"))  # fmt: skip
             return rows.reshape(len(self._sources), stop - start).astype(np.float64), powers
-        errors, outputs = self._run(start, stop)
+        errors, outputs = self._run(start, stop, vector)
         each = [per_sample_power(y, v) for y, v in zip(outputs, self._variances, strict=True)]
         powers = np.asarray(np.mean(each, axis=0), np.float64)
         if self._store is not None:
             self._store.put(key, {"errors": _packed(errors, "<f4"), "powers": _packed(powers, "<f8")})
         return errors.astype(np.float64), powers
 
-    def _run(self, start: int, stop: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _run(self, start: int, stop: int, vector: int) -> tuple[np.ndarray, list[np.ndarray]]:
         tf = import_tensorflow()
         tensors, count = self._graph.tensors, stop - start
         hashes = self._samples.hashes[start:stop]
         signs = [
-            tf.constant(random_signs(hashes, tensors[t].shape, k, self._vectors))
-            for k, t in enumerate(self._graph.compared)
+            tf.constant(random_signs(hashes, tensors[t].shape, k, vector)) for k, t in enumerate(self._graph.compared)
         ]
         blocks = zip(self._graph.inputs, self._samples.block(start, stop), strict=True)
         inputs = [tf.constant(values.reshape(count, *tensors[t].shape)) for t, values in blocks]
@@ -159,15 +174,15 @@ class LinearSweep:
         terms = LinearTerms(self._data, self._graph, self._calibration, self._sources, scales)
         shapes = {t: self._graph.tensors[t] for t in (*self._graph.inputs, *self._graph.compared)}
         inputs = [tf.TensorSpec([None, *shapes[t].shape], shapes[t].dtype) for t in self._graph.inputs]
-        signs = [tf.TensorSpec([self._vectors, None, *shapes[t].shape], "float32") for t in self._graph.compared]
+        signs = [tf.TensorSpec([None, *shapes[t].shape], "float32") for t in self._graph.compared]
         return tf.function(terms, autograph=False, input_signature=[inputs, signs])
 
-    def _key(self, start: int, stop: int) -> str:
+    def _key(self, start: int, stop: int, vector: int) -> str:
         ranges = [(t, r.minimum, r.maximum) for t, r in sorted(self._calibration.ranges.items())]
         sums = [[op, *map(list, halves)] for op, halves in sorted(self._calibration.partial_sums.items())]
         return content_key(
             VERSION, versions_of(*PACKAGES), self._graph.digest, list(self._graph.compared), self._variances,
-            [s.id for s in self._sources], ranges, sums, self._vectors, list(self._samples.hashes[start:stop]),
+            [s.id for s in self._sources], ranges, sums, vector, list(self._samples.hashes[start:stop]),
         )  # fmt: skip
 
 
@@ -191,30 +206,31 @@ def is_settled(rows: np.ndarray) -> bool:
     Args:
       rows: float64 [sources, samples].
     """
-    order = np.argsort(-rows.mean(axis=1), kind="stable")[: TOP + 1]
+    order = np.argsort(-rows.mean(axis=1), kind="stable")[: _PLACES + 1]
     gaps = rows[order[:-1]] - rows[order[1:]]
     errors = gaps.std(axis=1, ddof=1) / math.sqrt(rows.shape[1])
     return bool(np.all(gaps.mean(axis=1) > _SURE * errors))
 
 
-def random_signs(hashes: Sequence[bytes], shape: Sequence[int], output: int, vectors: int) -> np.ndarray:
+def random_signs(hashes: Sequence[bytes], shape: Sequence[int], output: int, vector: int) -> np.ndarray:
     """Independent 1 and -1, drawn from each sample's content, whatever batch it comes in.
 
     Args:
       hashes: SHA-256 of each sample.
       shape: Of one sample's output.
       output: Which output.
-      vectors: How many.
+      vector: Which of several independent ones.
 
     Returns:
-      float32 [vectors, samples, *shape].
+      float32 [samples, *shape].
     """
-    size = math.prod(shape)
-    signs = np.empty((vectors, len(hashes), size), np.float32)
-    for place, digest in enumerate(hashes):
-        bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"), counter=output)
-        signs[:, place] = np.random.Generator(bits).integers(0, 2, (vectors, size)) * 2 - 1
-    return signs.reshape(vectors, len(hashes), *shape)
+    signs = np.empty((len(hashes), math.prod(shape)), np.float32)
+    # The generator counts in the low 64 bits, so streams that start further up never meet.
+    place = (output << 64) + (vector << 128)
+    for row, digest in zip(signs, hashes, strict=True):
+        bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"), counter=place)
+        row[:] = np.random.Generator(bits).integers(0, 2, row.size) * 2 - 1
+    return signs.reshape(len(hashes), *shape)
 
 
 def _give_memory_back() -> None:

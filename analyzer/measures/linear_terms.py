@@ -61,53 +61,46 @@ class LinearTerms:
         self._weights = {s.id: WeightChange.of(s, graph, calibration, constant) for s in sources if s.part == "weights"}
 
     def __call__(self, inputs: Sequence[Tensor], signs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Runs forward, and backward once for each vector.
+        """Runs forward and backward.
 
         Args:
           inputs: [N, *shape] for each model input.
-          signs: float32 [vectors, N, *shape] for each compared output, of 1 and -1; `vectors` is static.
+          signs: float32 [N, *shape] for each compared output, of 1 and -1.
 
         Returns:
-          float32 [sources, N], estimates of `sum_k (scale_k |y_k,s - y_k|)^2`, the mean over the vectors; and the
-          compared outputs.
+          float32 [sources, N], estimates of `sum_k (scale_k |y_k,s - y_k|)^2`; and the compared outputs.
         """
         import tensorflow as tf
 
-        vectors = signs[0].shape[0]
-        with tf.GradientTape(persistent=True) as tape:
+        with tf.GradientTape() as tape:
             recorder = _Recorder(tape, {self._place(s) for s in self._sources})
             values = self._network(inputs, taps=recorder.taps)
             outputs = [values[t] for t in self._graph.compared]
-            sums = [self._projection(outputs, [sign[k] for sign in signs]) for k in range(vectors)]
-        gradients = [tape.gradient(total, recorder.seen) for total in sums]
-        none = tf.zeros([vectors, tf.shape(inputs[0])[0]])
+            weighted = zip(outputs, signs, self._scales, strict=True)
+            projection = tf.add_n([scale * tf.reduce_sum(y * sign) for y, sign, scale in weighted])
+        gradients = tape.gradient(projection, recorder.seen)
+        none = tf.zeros([tf.shape(inputs[0])[0]])
         rows = []
         for source in self._sources:
-            found = [each[place] for each in gradients if each.get(place := self._place(source)) is not None]
+            gradient = gradients.get(self._place(source))
             # Kept until here, the changes of all tensors would take more memory than the network.
-            with tf.control_dependencies(found):
-                rows.append(self._term(source, values, found) if found else none)
-        return tf.reduce_mean(tf.stack(rows), axis=1), outputs
+            with tf.control_dependencies([] if gradient is None else [gradient]):
+                rows.append(none if gradient is None else self._term(source, values, gradient))
+        return tf.stack(rows), outputs
 
-    def _projection(self, outputs: Sequence[Tensor], signs: Sequence[Tensor]) -> Tensor:
-        import tensorflow as tf
-
-        weighted = zip(outputs, signs, self._scales, strict=True)
-        return tf.add_n([scale * tf.reduce_sum(y * sign) for y, sign, scale in weighted])
-
-    def _term(self, source: Source, values: Mapping[int, Tensor], gradients: Sequence[Tensor]) -> Tensor:
-        """Squared changes of `v . y`, [vectors, N], from each vector's gradient at the source's place, [N, *shape]."""
+    def _term(self, source: Source, values: Mapping[int, Tensor], gradient: Tensor) -> Tensor:
+        """Squared changes of `v . y`, [N], from the gradient at the source's place, [N, *shape]."""
         import tensorflow as tf
 
         if source.part == "weights":
             change = self._weights[source.id]
-            moved = tf.square(self._moved(source, values, gradients))
-            return moved + change.noise * _powers(gradients) if change.noise else moved
+            moved = tf.square(self._moved(source, values, gradient))
+            return moved + change.noise * _power(gradient) if change.noise else moved
         (grid,) = grids_of(source, self._graph, self._calibration)
         value = values[source.tensor]
         if grid.bits == 8:
-            return tf.square(_inner(_rounded(value, grid) - value, gradients))
-        return grid.scale**2 / 12 * _powers(gradients, None if self._is_clamped(source) else value)
+            return tf.square(_inner(_rounded(value, grid) - value, gradient))
+        return grid.scale**2 / 12 * _power(gradient, None if self._is_clamped(source) else value)
 
     def _is_clamped(self, source: Source) -> bool:
         """Whether the gradient before the op's activation is 0 wherever the tensor has no 16-bit rounding error."""
@@ -120,26 +113,26 @@ class LinearTerms:
             return "read", source.tensor, source.consumer
         return "written", source.tensor, -1
 
-    def _moved(self, source: Source, values: Mapping[int, Tensor], gradients: Sequence[Tensor]) -> Tensor:
-        """Changes of `v . y` by the constants' change alone, [vectors, N], from the gradients before the activation."""
+    def _moved(self, source: Source, values: Mapping[int, Tensor], gradient: Tensor) -> Tensor:
+        """Change of `v . y` by the constants' change alone, [N], from the gradient before the activation."""
         import tensorflow as tf
 
         assert source.op is not None, "only ops have weights"
         op, constants = self._graph.ops[source.op], self._weights[source.id].constants
         compute = self._network.op_before_activation
         if op.weights is None:
-            return _inner(compute(op.index, values, constants) - compute(op.index, values), gradients)
+            return _inner(compute(op.index, values, constants) - compute(op.index, values), gradient)
         delta, pixels = constants[op.weights], self._pixels(op)
         if pixels is None:
-            return _inner(compute(op.index, values, constants, bias=False), gradients)
+            return _inner(compute(op.index, values, constants, bias=False), gradient)
         inputs, outputs = delta.shape[-1], delta.shape[0]
         flat = tf.reshape(values[op.inputs[0]], [-1, pixels, inputs])
         matrix = tf.transpose(tf.reshape(delta, [outputs, inputs]))
         if pixels < _PIXELS_FOR_GRADIENTS:
             product = tf.matmul(tf.reshape(flat, [-1, inputs]), matrix)
-            return _inner(tf.reshape(product, [-1, pixels, outputs]), gradients)
-        of_weights = [tf.matmul(flat, tf.reshape(g, [-1, pixels, outputs]), transpose_a=True) for g in gradients]
-        return tf.stack([tf.reduce_sum(g * matrix, axis=[1, 2]) for g in of_weights])
+            return _inner(tf.reshape(product, [-1, pixels, outputs]), gradient)
+        of_weights = tf.matmul(flat, tf.reshape(gradient, [-1, pixels, outputs]), transpose_a=True)
+        return tf.reduce_sum(of_weights * matrix, axis=[1, 2])
 
     def _pixels(self, op: Op) -> int | None:
         """Pixels of a 1x1 convolution without stride; None of any other op."""
@@ -210,21 +203,27 @@ def _rounded(value: Tensor, params: q.AffineParams) -> Tensor:
     return tf.quantization.fake_quant_with_min_max_args(value, low, high, num_bits=params.bits)
 
 
-def _inner(change: Tensor, gradients: Sequence[Tensor]) -> Tensor:
-    """Inner products of the samples' changes with their gradients, [vectors, N]."""
+def _inner(change: Tensor, gradient: Tensor) -> Tensor:
+    """Inner products of the samples' changes and gradients, [N]."""
+    return _sums(_flat(change) * _flat(gradient))
+
+
+def _power(gradient: Tensor, value: Tensor | None = None) -> Tensor:
+    """Sums of squares of the samples' gradients, [N]; without the elements where `value` is 0."""
     import tensorflow as tf
 
-    shape = [-1, gradients[0].shape[1:].num_elements()]
-    flat = tf.reshape(change, shape)
-    return tf.stack([tf.reduce_sum(flat * tf.reshape(gradient, shape), axis=1) for gradient in gradients])
+    squares = tf.square(gradient)
+    return _sums(_flat(squares if value is None else tf.where(tf.equal(value, 0), tf.zeros_like(squares), squares)))
 
 
-def _powers(gradients: Sequence[Tensor], value: Tensor | None = None) -> Tensor:
-    """Sums of squares of the samples' gradients, [vectors, N]; without the elements where `value` is 0."""
+def _flat(values: Tensor) -> Tensor:
+    """One row for each sample, [N, elements]."""
     import tensorflow as tf
 
-    squares = [tf.square(gradient) for gradient in gradients]
-    if value is not None:
-        squares = [tf.where(tf.equal(value, 0), tf.zeros_like(square), square) for square in squares]
-    shape = [-1, gradients[0].shape[1:].num_elements()]
-    return tf.stack([tf.reduce_sum(tf.reshape(square, shape), axis=1) for square in squares])
+    return tf.reshape(values, [-1, values.shape[1:].num_elements()])
+
+
+def _sums(rows: Tensor) -> Tensor:
+    import tensorflow as tf
+
+    return tf.reduce_sum(rows, axis=1)

@@ -9,7 +9,7 @@ from ..schema import Measurement, Source
 from .calibration import Progress
 from .exact import ExactSweep
 
-TOP = 8
+TOP = 6
 """So many of the worst 8-bit sources are measured exactly."""
 
 

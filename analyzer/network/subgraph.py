@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,14 +17,19 @@ class Piece:
     """A network of its own, cut out of a larger one.
 
     Attributes:
-      flatbuffer: The piece; it has no signature.
       inputs: Tensor indices in the original network, in the order in which the piece takes them.
       outputs: The same for what it gives.
+      write: Makes its flatbuffer.
     """
 
-    flatbuffer: bytes
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    write: Callable[[], bytes] = field(repr=False, compare=False)
+
+    @property
+    def flatbuffer(self) -> bytes:
+        """The piece, made anew each time; it has no signature."""
+        return self.write()
 
 
 class Cutter:
@@ -121,5 +127,6 @@ class Cutter:
     ) -> Piece:  # fmt: skip
         if plain not in self._trimmers:
             self._trimmers[plain] = Trimmer(self._model, plain=plain)
-        flatbuffer = self._trimmers[plain].trim(inputs, outputs, sorted(ops), constants, only_reader=only_reader)
-        return Piece(flatbuffer, tuple(inputs), tuple(outputs))
+        trim = self._trimmers[plain].trim
+        write = functools.partial(trim, inputs, outputs, sorted(ops), constants, only_reader=only_reader)
+        return Piece(tuple(inputs), tuple(outputs), write)

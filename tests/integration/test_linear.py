@@ -137,14 +137,19 @@ def test_order_batches_and_restarts_change_nothing(network, monkeypatch):
     store = MemoryStore()
 
     def stop_after_one(done, total):
-        if done > 32:
+        if done > 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         measure_linear(data, graph, calibration, samples, sources, store=store, progress=stop_after_one)
-    assert runs == [(0, 32), (32, 64)]
+    assert runs == [(0, 32, 0), (32, 64, 0)]
     assert measure_linear(data, graph, calibration, samples, sources, store=store) == first
-    assert runs == [(0, 32), (32, 64), (64, 70)]
+    assert runs == [(0, 32, 0), (32, 64, 0), (64, 70, 0)]
+
+    second = measure_linear(data, graph, calibration, samples, sources, vectors=2, store=store)
+    assert runs[3:] == [(0, 32, 1), (32, 64, 1), (64, 70, 1)]
+    assert second == measure_linear(data, graph, calibration, shuffled, sources, vectors=2)
+    assert second != first
 
 
 def test_samples_are_left_out_once_the_order_is_sure(network):

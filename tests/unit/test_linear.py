@@ -11,17 +11,20 @@ HASHES = [hashlib.sha256(bytes([i])).digest() for i in range(200)]
 
 
 def test_signs_belong_to_the_sample_and_not_to_its_batch():
-    whole = random_signs(HASHES, (1, 7), 0, 3)
-    assert whole.shape == (3, 200, 1, 7) and set(np.unique(whole)) == {-1.0, 1.0}
-    np.testing.assert_array_equal(random_signs(HASHES[50:60], (1, 7), 0, 3), whole[:, 50:60])
+    whole = random_signs(HASHES, (1, 7), 0, 2)
+    assert whole.shape == (200, 1, 7) and set(np.unique(whole)) == {-1.0, 1.0}
+    np.testing.assert_array_equal(random_signs(HASHES[50:60], (1, 7), 0, 2), whole[50:60])
 
 
 def test_signs_are_independent_of_one_another():
-    first, second = random_signs(HASHES, (40,), 0, 2).reshape(2, -1)
-    other = random_signs(HASHES, (40,), 1, 1).ravel()
-    for a, b in ((first, second), (first, other), (second, other)):
-        assert abs(float((a * b).mean())) < 5 / np.sqrt(a.size)
+    size = 40
+    drawn = [random_signs(HASHES, (size,), output, vector) for output in range(3) for vector in range(2)]
+    for i, a in enumerate(drawn):
         assert abs(float(a.mean())) < 5 / np.sqrt(a.size)
+        for b in drawn[:i]:
+            # Every sign of one against every sign of the other: no stream may be another one shifted.
+            together = np.abs(a.T @ b) / len(HASHES)
+            assert together.max() < 6 / np.sqrt(len(HASHES))
 
 
 def test_settled_when_every_gap_at_the_top_is_three_standard_errors():
