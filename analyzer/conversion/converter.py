@@ -6,7 +6,7 @@ litert-quantizer makes the file; it is told the range of every activation, so no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,15 @@ from ..errors import DataError, UsageError
 from ..network import flatbuffer as fb
 from ..network.kernels import BIAS_INPUT, CHANNEL_AXIS, DATA_INPUT, WEIGHTED, WEIGHTS_INPUT
 from ..network.rewrite import Split, relevant_range, split_weights
-from ..schema import Calibration, Format, Graph, Plan, Scheme
-from .emission import emit
+from ..schema import Calibration, Format, Graph, PartialSums, Plan, Scheme
+from .emission import Ranges, emit
 from .recipe import Precision, build_recipe
 
 DEGENERATE_SPAN = 2.0**-10
 """Width given to an activation that was 0 throughout calibration: with a span of 0 its scale would be some 4e-12, and
 the first value that is not 0 would overflow every multiplier behind it."""
 
-_LARGEST_BIAS = 2**30
+LARGEST_BIAS = 2**30
 """Largest integer a bias may need: int32 with as much again left for the sum it is added to."""
 
 
@@ -35,33 +35,28 @@ class Conversion:
     Attributes:
       model: The emitted `.tflite`, buffers inside.
       recipe: litert-quantizer's recipe for `prepared`, JSON-able; every entry hits exactly one op.
-      ranges: (minimum, maximum) of every float activation of `prepared` by tensor name, as given to the quantizer.
-      prepared: The float flatbuffer handed to the quantizer: the model after the hi + lo split.
+      ranges: As given to the quantizer, by tensor name: (minimum, maximum) of every float activation of `prepared`; and
+        of the weights whose own extremes are not to be used, as nested lists of their rank.
+      prepared: The float flatbuffer handed to the quantizer: the model after the hi + lo split. The model itself where
+        nothing is split and no two ops read one buffer of weights in unlike shapes.
       splits: The ops whose weights were split.
     """
 
     model: bytes
     recipe: tuple[dict[str, Any], ...]
-    ranges: Mapping[str, tuple[float, float]]
+    ranges: Ranges
     prepared: bytes
     splits: tuple[Split, ...]
 
 
-PartialSums = Mapping[int, tuple[tuple[float, float], tuple[float, float]]]
-
-
-def convert(
-    flatbuffer: bytes, graph: Graph, calibration: Calibration, plan: Plan, partial_sums: PartialSums
-) -> Conversion:
+def convert(flatbuffer: bytes, graph: Graph, calibration: Calibration, plan: Plan) -> Conversion:
     """Makes the file that a plan describes; the same arguments give the same bytes.
 
     Args:
       flatbuffer: The float model, as `load_float` makes it.
       graph: Of `flatbuffer`.
-      calibration: Ranges of all its float activations.
+      calibration: Ranges of all its float activations, and of the partial sums of every op that the plan splits.
       plan: One scheme for each op.
-      partial_sums: By op index, of every op that the plan splits: calibrated (minimum, maximum) of its high and of its
-        low partial sum, before the fused activation.
 
     Raises:
       UsageError: The plan is for another network, or gives an op a scheme that it does not have.
@@ -72,15 +67,15 @@ def convert(
         raise ValueError("the graph was built from another flatbuffer")
     check_plan(graph, plan)
     split_ops = [op.index for op, scheme in zip(graph.ops, plan.schemes, strict=True) if scheme.is_split]
-    prepared, splits = split_weights(flatbuffer, split_ops)
+    prepared, splits = split_weights(flatbuffer, split_ops, per_channel=plan.per_channel)
     model = fb.read(prepared)
     if _unshare_unlike_weights(model):
         prepared = fb.write(model)
-    ranges = _ranges(graph, calibration, splits, partial_sums)
+    ranges = _ranges(graph, calibration, splits, calibration.sums(plan.per_channel))
     precisions = _precisions(plan.schemes)
-    recipe = build_recipe(model, precisions, plan.io)
-    bounds = _weight_bounds(model, precisions, ranges)
-    return Conversion(emit(prepared, recipe, ranges, bounds), recipe, ranges, prepared, splits)
+    recipe = build_recipe(model, precisions, plan.io, per_channel=plan.per_channel)
+    ranges |= _weight_ranges(model, precisions, ranges, plan.per_channel)
+    return Conversion(emit(prepared, recipe, ranges), recipe, ranges, prepared, splits)
 
 
 def check_plan(graph: Graph, plan: Plan) -> None:
@@ -119,7 +114,7 @@ def _precisions(schemes: Sequence[Scheme]) -> list[Precision]:
 
 def _ranges(
     graph: Graph, calibration: Calibration, splits: Sequence[Split], partial_sums: PartialSums
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, tuple[Any, Any]]:
     activations = {t for t in graph.inputs if graph.tensors[t].dtype == "float32"}
     for op in graph.ops:
         activations.update(graph.activations_in(op))
@@ -182,17 +177,17 @@ def _unshare_unlike_weights(model: Any) -> bool:
     return bool(copied)
 
 
-def _weight_bounds(
-    model: Any, precisions: Sequence[Precision], ranges: Mapping[str, tuple[float, float]]
-) -> dict[str, np.ndarray]:
+def _weight_ranges(
+    model: Any, precisions: Sequence[Precision], ranges: Ranges, per_channel: bool
+) -> dict[str, tuple[Any, Any]]:
     """Wider ranges for weights whose channel is so small beside its bias that the bias would not fit int32.
 
     A bias has the scale `s_input * s_weights`. Where BatchNorm has switched a channel off, its weights are 1e-20 or 0
     and all it does is add its bias, which the quantizer would clip to nothing. Channels like that are common.
 
     Returns:
-      By tensor name: the largest magnitude to quantize for, float64, the weights' rank, size 1 but for the channel
-      axis; only for tensors that hold such a channel.
+      By tensor name: (minimum, maximum) to quantize for, nested lists of the weights' rank, size 1 but for the channel
+      axis, or altogether where the tensor has one scale; only for tensors that hold such a channel.
     """
     tensors = model.subgraphs[0].tensors
     needed: dict[int, np.ndarray] = {}
@@ -211,9 +206,11 @@ def _weight_bounds(
         shape = [1] * values.ndim
         shape[CHANNEL_AXIS[opcode]] = -1
         top = 2 ** (precision.weight_bits - 1) - 1
-        floor = np.abs(bias.astype(np.float64)).reshape(shape) / (steps * _LARGEST_BIAS) * top
-        others = tuple(a for a in range(values.ndim) if a != CHANNEL_AXIS[opcode])
+        floor = np.abs(bias.astype(np.float64)).reshape(shape) / (steps * LARGEST_BIAS) * top
+        others = tuple(a for a in range(values.ndim) if a != CHANNEL_AXIS[opcode] or not per_channel)
         largest = np.abs(values.astype(np.float64)).max(axis=others, keepdims=True)
+        floor = floor if per_channel else floor.max(keepdims=True)
         if (floor > largest).any():
             needed[weights.buffer] = np.maximum(needed.get(weights.buffer, largest), floor)
-    return {fb.text(t.name): needed[t.buffer] for t in tensors if t.buffer in needed}
+    bounds = {fb.text(t.name): needed[t.buffer] for t in tensors if t.buffer in needed}
+    return {name: ((-bound).tolist(), bound.tolist()) for name, bound in bounds.items()}

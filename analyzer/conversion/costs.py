@@ -105,7 +105,7 @@ def crosses(border: Border, formats: Mapping[int, Format]) -> bool:
     return any(formats[reader] is border.format for reader in border.readers)
 
 
-def build_costs(graph: Graph, flatbuffer: bytes) -> Costs:
+def build_costs(graph: Graph, flatbuffer: bytes, *, per_channel: bool = True) -> Costs:
     """Prices every choice for a network.
 
     The base is the float file as it is written again; every choice adds what it has over that. What depends on the
@@ -115,8 +115,9 @@ def build_costs(graph: Graph, flatbuffer: bytes) -> Costs:
     Args:
       graph: Of `flatbuffer`.
       flatbuffer: The float model, as `load_float` makes it.
+      per_channel: Whether weights have a scale for each channel, or one for the tensor.
     """
-    return _Pricing(graph, fb.read(flatbuffer)).costs()
+    return _Pricing(graph, fb.read(flatbuffer), per_channel).costs()
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,8 @@ class _Stored:
 class _Pricing:
     """Collects the sums of `Costs`. Bytes stay fractions until the end, because padding is priced at its mean."""
 
-    def __init__(self, graph: Graph, model: Any) -> None:
-        self._graph, self._model = graph, model
+    def __init__(self, graph: Graph, model: Any, per_channel: bool) -> None:
+        self._graph, self._model, self._per_channel = graph, model, per_channel
         self._tensors = model.subgraphs[0].tensors
         self._wiring = wire(graph)
         self._uses = list(_uses(graph))
@@ -179,7 +180,7 @@ class _Pricing:
             op_bytes={choice: round(size) for choice, size in op_bytes.items()},
             shared={choice: tuple(dict.fromkeys(keys)) for choice, keys in shared.items() if keys},
             shared_bytes={key: round(size) for key, size in self._shared_bytes.items()},
-            borders=tuple(_borders(self._graph, self._wiring)),
+            borders=tuple(find_borders(self._graph, self._wiring)),
         )
 
     def _fixed(self) -> float:
@@ -218,13 +219,14 @@ class _Pricing:
             return _Stored("float", 4 * count)
         if use.role == "bias":
             # int32 beside int8 activations, int64 beside int16; its scale is the op's own product of scales.
-            return _Stored(None, count * (4 if scheme.format is Format.INT8 else 8), count)
+            scales = count if self._per_channel else 1
+            return _Stored(None, count * (4 if scheme.format is Format.INT8 else 8), scales)
         if use.role == "constant":
             return _Stored(scheme.format.value, count * scheme.format.bits // 8, 1)
         shape, axis = self._graph.tensors[use.tensor].shape, use.op.channel_axis or 0
         size = -(-count // 2) if scheme.weight_bits == 4 else count
         encoding = None if scheme.is_split else f"int{scheme.weight_bits}:{shape}:{axis}"
-        return _Stored(encoding, size, shape[axis], axis)
+        return _Stored(encoding, size, shape[axis], axis) if self._per_channel else _Stored(encoding, size, 1)
 
     def _split(self, op: Op, scheme: Scheme) -> float:
         """The second half of a split: its weights and bias, two partial sums, a second op and the ADD."""
@@ -264,7 +266,7 @@ def _uses(graph: Graph) -> Iterator[_Use]:
                 yield _Use(op, tensor, buffer, role)
 
 
-def _borders(graph: Graph, wiring: Wiring) -> Iterator[Border]:
+def find_borders(graph: Graph, wiring: Wiring) -> Iterator[Border]:
     for tensor, writer in wiring.writer.items():
         readers = wiring.readers[tensor]
         demanding = [r for r in readers if r != OUTPUT and graph.ops[r].opcode in _OUTPUT_SCALE]

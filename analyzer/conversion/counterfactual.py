@@ -35,6 +35,7 @@ def measure_left_float(
     samples: LabelledSource,
     *,
     ops: Sequence[int] | None = None,
+    per_channel: bool = True,
     context: str = "",
     store: Store | None = None,
     workers: int = runtime.DEFAULT_WORKERS,
@@ -48,6 +49,7 @@ def measure_left_float(
       calibration: Ranges.
       samples: What the error is measured on.
       ops: Indices of the ops to leave in float, one at a time; None for all.
+      per_channel: Whether int8 weights have a scale for each channel; else they have one for the tensor.
       context: Part of the key of every file's figures: what they depend on that is not seen here.
       store: Finished files are taken from here and put here.
       workers: Threads.
@@ -61,12 +63,13 @@ def measure_left_float(
     int8_ops = [op for op in sorted(chosen) if everywhere[op] != "float"]
 
     def error_of(names: Sequence[str]) -> OutputError:
-        key = _key(graph, calibration, samples, names, context)
+        kind = context if per_channel else f"{context} per tensor"
+        key = _key(graph, calibration, samples, names, kind)
         found = store.get(key) if store is not None else None
         if found is not None:
             return from_jsonable(OutputError, found)
-        plan = Plan.bare(graph, names, Format.FLOAT)
-        model = convert(data, graph, calibration, plan, calibration.partial_sums).model
+        plan = Plan.bare(graph, names, Format.FLOAT, per_channel=per_channel)
+        model = convert(data, graph, calibration, plan).model
         error = reference().error(model)
         if store is not None:
             store.put(key, to_jsonable(error))

@@ -14,62 +14,61 @@ import numpy as np
 
 from ..errors import UnsupportedModel
 from ..network import flatbuffer as fb
-from .mending import guard, mend
+from .mending import avoid_old_kernels, guard, mend, needs_guard
 from .recipe import MIN_MAX, NO_QUANTIZE, compiled, label, output_format
+
+Ranges = Mapping[str, tuple[Any, Any]]
+"""(minimum, maximum) by tensor name: numbers, or nested lists for weights, of their rank."""
 
 _QUANTIZER = threading.Lock()
 """litert-quantizer replaces its own functions while it works, and output is redirected around it."""
 
 
-def emit(
-    prepared: bytes,
-    recipe: Sequence[dict[str, Any]],
-    ranges: Mapping[str, tuple[float, float]],
-    weight_bounds: Mapping[str, np.ndarray],
-) -> bytes:
+def emit(prepared: bytes, recipe: Sequence[dict[str, Any]], ranges: Ranges) -> bytes:
     """Quantizes a float model by a recipe.
+
+    What litert-quantizer's own `Quantizer` makes of the same arguments, written again (`flatbuffer.write`); but for the
+    few networks and plans that `mending.py` has to help it with.
 
     Args:
       prepared: The float flatbuffer.
       recipe: See `recipe.build_recipe`.
-      ranges: (minimum, maximum) by tensor name, of every float activation.
-      weight_bounds: By tensor name, for weights whose own extremes are not to be used: the largest magnitude, of the
-        weights' rank and size 1 but for the channel axis.
+      ranges: Of every float activation, and of weights whose own extremes are not to be used.
 
     Returns:
-      The file: buffers inside, short names for the tensors of border ops, outputs and signature as in `prepared`.
+      The file: buffers inside, outputs and signature as in `prepared`.
 
     Raises:
       UnsupportedModel: litert-quantizer cannot convert one of the ops, which are named.
     """
     model = fb.read(prepared)
-    guard(model)
+    guarded = needs_guard(model)
+    if guarded:
+        guard(model)
     try:
-        raw = _quantize(model, recipe, ranges, weight_bounds)
+        raw = _quantize(model, recipe, ranges)
     except _QuantizerError as error:
-        culprits = _culprits(model, recipe, ranges, weight_bounds)
+        culprits = _culprits(model, recipe, ranges)
         raise UnsupportedModel(
             f"litert-quantizer fails on {culprits}: {error}", "set these ops to float in the plan"
         ) from error
-    return mend(raw, model, output_format(recipe))
+    emitted = fb.read(raw)
+    if guarded:
+        mend(emitted, model, output_format(recipe))
+    avoid_old_kernels(emitted)
+    return fb.write(emitted)
 
 
 class _QuantizerError(Exception):
     """Whatever litert-quantizer raised, as one line."""
 
 
-def _quantize(
-    model: Any,
-    recipe: Sequence[dict[str, Any]],
-    ranges: Mapping[str, tuple[float, float]],
-    weight_bounds: Mapping[str, np.ndarray],
-) -> bytes:
+def _quantize(model: Any, recipe: Sequence[dict[str, Any]], ranges: Ranges) -> bytes:
     """What litert-quantizer makes of a parsed model, which it leaves as it is; otherwise as `emit`."""
     from litert_quantizer import model_modifier, params_generator, recipe_manager
 
     # New arrays for every call: the quantizer writes into what it gets. Without a rank they fit any tensor.
     statistics = {name: {"min": np.array(low), "max": np.array(high)} for name, (low, high) in ranges.items()}
-    statistics |= {name: {"min": -bound, "max": bound.copy()} for name, bound in weight_bounds.items()}
     manager = recipe_manager.RecipeManager()
     try:
         with _QUANTIZER, _quiet():
@@ -102,12 +101,7 @@ def _quiet() -> Iterator[None]:
         root.handlers[:] = handlers  # logging.info() installs one that writes into the stream of the moment
 
 
-def _culprits(
-    model: Any,
-    recipe: Sequence[dict[str, Any]],
-    ranges: Mapping[str, tuple[float, float]],
-    weight_bounds: Mapping[str, np.ndarray],
-) -> str:
+def _culprits(model: Any, recipe: Sequence[dict[str, Any]], ranges: Ranges) -> str:
     """The entries that the quantizer cannot carry out even alone."""
     found = []
     for entry in recipe:
@@ -115,7 +109,7 @@ def _culprits(
             continue
         alone = [e if e is entry else {**e, "algorithm_key": NO_QUANTIZE} for e in recipe]
         try:
-            _quantize(model, alone, ranges, weight_bounds)
+            _quantize(model, alone, ranges)
         except _QuantizerError:
             found.append(label(entry))
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""

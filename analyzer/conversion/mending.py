@@ -1,17 +1,18 @@
 """What litert-quantizer gets wrong in the files it emits: prevented before it runs, mended afterwards.
 
-- From 256 KiB on it puts buffers behind the flatbuffer, which old runtimes and TFLite Micro read as garbage.
+In most networks there is nothing to mend but how the file is written (`flatbuffer.write`), so that the quantizer alone
+gives the same model. The others:
+
 - It takes -1, its mark for "the model's output reads this", for an index into the op list, and so rewires the last op.
 - It takes any border tensor behind an output for the output, whoever it was made for, and forgets the SignatureDef.
 - It leaves a tensor that nothing reads in float, be it an output of an integer op (SPLIT with an unused part).
 - It keeps the default of ADD and SUB that asks for an old int16 kernel wherever the scales are powers of two (behind
   LOGISTIC, TANH, SOFTMAX); that kernel refuses some of them when the file is loaded.
-- It names border tensors `<whole name of what they read>_quantized`, up to 400 bytes each.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -21,10 +22,25 @@ from ..network import flatbuffer as fb
 from ..schema import Format
 
 _GUARD = b"guard"
-_PLACEHOLDER_CODE = 127
-"""`deprecatedBuiltinCode` of operators that its 8 bits cannot hold (TFLite's schema)."""
-
 _BORDERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_NEARLY = 2e-3
+"""So close to a whole number is the logarithm of a scale that LiteRT takes for a power of two, twice over."""
+
+
+def needs_guard(model: Any) -> bool:
+    """Whether the quantizer needs `guard` and `mend` for a network.
+
+    That is where a float tensor is read by nothing, and where an output is read by an op, is an input, or is returned
+    twice.
+
+    Args:
+      model: Parsed float model.
+    """
+    subgraph = model.subgraphs[0]
+    outputs = [int(t) for t in subgraph.outputs]
+    read = {int(t) for op in subgraph.operators for t in op.inputs}
+    taken = read | {int(t) for t in subgraph.inputs}
+    return bool(_unread(model) or taken.intersection(outputs) or len(set(outputs)) < len(outputs))
 
 
 def guard(model: Any) -> None:
@@ -36,29 +52,24 @@ def guard(model: Any) -> None:
       model: Parsed float model; changed in place.
     """
     schema, subgraph = fb.schema(), model.subgraphs[0]
-    read = {int(t) for op in subgraph.operators for t in op.inputs} | {int(t) for t in subgraph.outputs}
-    written = [int(t) for t in subgraph.inputs] + [int(t) for op in subgraph.operators for t in op.outputs]
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     code.customCode, code.version = _GUARD, 1
-    model.operatorCodes.append(code)
     op = schema.OperatorT()
-    op.opcodeIndex, op.outputs = len(model.operatorCodes) - 1, []
-    op.inputs = [t for t in written if t not in read and fb.dtype_name(subgraph.tensors[t]) == "float32"]
+    op.inputs, op.outputs = _unread(model), []
+    model.operatorCodes.append(code)
+    op.opcodeIndex = len(model.operatorCodes) - 1
     subgraph.operators.append(op)
 
 
-def mend(emitted: bytes, prepared: Any, io: Format) -> bytes:
-    """The emitted file with its buffers inside and its names, outputs and signature in order.
-
-    Border tensors become `b0`, `b1` ...; an output behind a border op takes back the name of the float model's output.
+def mend(model: Any, prepared: Any, io: Format) -> None:
+    """Puts the outputs and the signature of an emitted file in order, and takes the guard out.
 
     Args:
-      emitted: What the quantizer made.
-      prepared: The float model it was made from, parsed.
+      model: What the quantizer made, parsed; changed in place.
+      prepared: The guarded float model it was made from, parsed.
       io: Format of the model's float outputs.
     """
-    model = fb.read(emitted)
     subgraph, before = model.subgraphs[0], prepared.subgraphs[0]
     _take_out_guard(model)
     places = {int(t): _returned(model, int(t), _output_type(prepared, int(t), io)) for t in before.outputs}
@@ -67,21 +78,33 @@ def mend(emitted: bytes, prepared: Any, io: Format) -> bytes:
         for item, was in zip(signature.outputs or [], original.outputs or [], strict=True):
             item.tensorIndex = places.get(int(was.tensorIndex), int(was.tensorIndex))
     _drop_unused(model, len(before.tensors))
-    names = {fb.text(tensor.name) for tensor in before.tensors}
-    fresh = (name for k in itertools.count() if (name := f"b{k}") not in names)
-    for tensor in subgraph.tensors[len(before.tensors) :]:
-        tensor.name = next(fresh).encode()
-    for old, new in dict(zip(before.outputs, subgraph.outputs, strict=True)).items():
-        if old != new:
-            inner, outer = subgraph.tensors[old], subgraph.tensors[new]
-            inner.name, outer.name = outer.name, inner.name
-    for op in subgraph.operators:
-        if getattr(op.builtinOptions, "potScaleInt16", False) and _writes_int16(model, op):
-            op.builtinOptions.potScaleInt16 = False
-    for code in model.operatorCodes:
-        # Readers older than schema v3a know no other field; the quantizer leaves it 0, which is ADD.
-        code.deprecatedBuiltinCode = min(code.builtinCode, _PLACEHOLDER_CODE)
-    return fb.write(model)
+
+
+def avoid_old_kernels(model: Any) -> None:
+    """Keeps int16 sums whose scales are powers of two off the old kernel for them.
+
+    Args:
+      model: Parsed emitted file; changed in place.
+    """
+    tensors = model.subgraphs[0].tensors
+    for op in model.subgraphs[0].operators:
+        if getattr(op.builtinOptions, "potScaleInt16", False):
+            around = [tensors[int(t)] for t in (*op.inputs, *op.outputs)]
+            if all(fb.dtype_name(t) == "int16" and _is_power_of_two(t.quantization.scale[0]) for t in around):
+                op.builtinOptions.potScaleInt16 = False
+
+
+def _is_power_of_two(scale: float) -> bool:
+    exponent = math.log2(scale)
+    return abs(exponent - round(exponent)) < _NEARLY
+
+
+def _unread(model: Any) -> list[int]:
+    """Float activations that neither an op nor the model's output reads."""
+    subgraph = model.subgraphs[0]
+    read = {int(t) for op in subgraph.operators for t in op.inputs} | {int(t) for t in subgraph.outputs}
+    written = [int(t) for t in subgraph.inputs] + [int(t) for op in subgraph.operators for t in op.outputs]
+    return [t for t in written if t not in read and fb.dtype_name(subgraph.tensors[t]) == "float32"]
 
 
 def _take_out_guard(model: Any) -> None:
@@ -114,10 +137,6 @@ def _returned(model: Any, tensor: int, dtype: str) -> int:
 def _output_type(prepared: Any, tensor: int, io: Format) -> str:
     dtype = fb.dtype_name(prepared.subgraphs[0].tensors[tensor])
     return {Format.INT8: "int8", Format.INT16: "int16", Format.FLOAT: dtype}[io] if dtype == "float32" else dtype
-
-
-def _writes_int16(model: Any, op: Any) -> bool:
-    return any(fb.dtype_name(model.subgraphs[0].tensors[t]) == "int16" for t in op.outputs)
 
 
 def _drop_unused(model: Any, first_new: int) -> None:

@@ -42,12 +42,12 @@ class Target:
     Attributes:
       operation: The quantizer's name of its kind; None where it does not know the opcode.
       scope: What the quantizer matches regexes against.
-      per_channel: Whether its weights get a scale per channel.
+      has_channels: Whether it has weights that can have a scale per channel.
     """
 
     operation: str | None
     scope: str
-    per_channel: bool
+    has_channels: bool
 
 
 def targets(model: Any) -> tuple[Target, ...]:
@@ -59,14 +59,16 @@ def targets(model: Any) -> tuple[Target, ...]:
     for op in subgraph.operators:
         code = model.operatorCodes[op.opcodeIndex].builtinCode
         name = utils.TFL_OP_CODE_TO_NAME.get(code)
-        per_channel = fb.opcode_name(model, op) in WEIGHTED
-        found.append(Target(None if name is None else str(name.value), _scope(op, subgraph), per_channel))
+        has_channels = fb.opcode_name(model, op) in WEIGHTED
+        found.append(Target(None if name is None else str(name.value), _scope(op, subgraph), has_channels))
     for virtual in utils.get_subgraph_input_output_operators(subgraph):
         found.append(Target(str(virtual.op_key.value), _scope(virtual, subgraph), False))
     return tuple(found)
 
 
-def build_recipe(model: Any, precisions: Sequence[Precision], io: Format) -> tuple[dict[str, Any], ...]:
+def build_recipe(
+    model: Any, precisions: Sequence[Precision], io: Format, *, per_channel: bool = True
+) -> tuple[dict[str, Any], ...]:
     """The recipe that gives each op its precision, and the model's inputs and outputs theirs.
 
     Ops that stay float have a `no_quantize` entry of their own; ops that the quantizer does not know have none.
@@ -75,6 +77,7 @@ def build_recipe(model: Any, precisions: Sequence[Precision], io: Format) -> tup
       model: Parsed float flatbuffer.
       precisions: One for each op, in order.
       io: Format of the model's float inputs and outputs.
+      per_channel: Whether weights get a scale per channel, or one for the tensor.
 
     Returns:
       JSON-able entries, in op order, INPUT and OUTPUT last.
@@ -85,7 +88,7 @@ def build_recipe(model: Any, precisions: Sequence[Precision], io: Format) -> tup
     everything = targets(model)
     wanted = [*precisions, Precision(io), Precision(io)]
     pairs = [(t, p) for t, p in zip(everything, wanted, strict=True) if t.operation is not None and t.scope]
-    entries = tuple(_entry(target, precision) for target, precision in pairs)
+    entries = tuple(_entry(target, precision, per_channel) for target, precision in pairs)
     _replay(entries, [target for target, _ in pairs], everything)
     return entries
 
@@ -126,11 +129,11 @@ def _names(tensors: Sequence[int], subgraph: Any) -> list[str]:
     return [name for name in names if name]
 
 
-def _entry(target: Target, precision: Precision) -> dict[str, Any]:
+def _entry(target: Target, precision: Precision, per_channel: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"regex": f"^{re.escape(target.scope)}$", "operation": target.operation}
     if precision.format is Format.FLOAT:
         return {**entry, "algorithm_key": NO_QUANTIZE}
-    granularity = "CHANNELWISE" if target.per_channel else "TENSORWISE"
+    granularity = "CHANNELWISE" if target.has_channels and per_channel else "TENSORWISE"
     config = {
         "activation_tensor_config": {
             "num_bits": precision.format.bits,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..errors import DataError, UnsupportedModel
 from ..network import runtime
 from ..network.rewrite import split_weights
 from ..network.subgraph import Cutter
-from ..schema import Calibration, Graph, Histogram, Range
+from ..schema import Calibration, Graph, Histogram, PartialSums, Range
 
 BINS = 512
 _SMALLEST_EXPONENT = -100
@@ -124,13 +124,8 @@ def calibrate(
     if len(samples) == 0:
         raise DataError("there are no calibration samples", "give at least one; 100 to 500 are usual")
     activations = sorted({t for op in graph.ops for t in graph.activations_out(op)})
-    splittable = [op.index for op in graph.ops if "w16a8" in op.schemes]
-    split, splits = split_weights(data, splittable)
-    names = {name: (s.op, part) for s in splits for part, name in enumerate((s.high_output, s.low_output))}
-    cutter = Cutter(split)
-    partial = {cutter.tensor(name): where for name, where in names.items()}
-    whole = cutter.whole([cutter.tensor(graph.tensors[t].name) for t in activations] + list(partial))
-    recorders = _record(whole.flatbuffer, len(activations), len(partial), samples, workers, progress)
+    split = _SplitNetwork(data, graph, activations, per_channel=True)
+    recorders = _record(split.flatbuffer, len(activations), split.count, samples, workers, progress)
     inputs = _record_inputs(graph, samples)
 
     for tensor, recorder in zip(activations, recorders, strict=False):
@@ -142,16 +137,76 @@ def calibrate(
     declared = declared or {}
     found = dict(zip(activations, recorders, strict=False)) | inputs
     ranges = {t: r.finish(t, declared.get(graph.tensors[t].name)) for t, r in sorted(found.items())}
-    halves: dict[int, list[tuple[float, float]]] = {s.op: [(0.0, 0.0), (0.0, 0.0)] for s in splits}
-    for (op, part), recorder in zip(partial.values(), recorders[len(activations) :], strict=True):
-        halves[op][part] = (recorder.minimum, recorder.maximum)
     return Calibration(
         ranges=ranges,
-        partial_sums={op: (high, low) for op, (high, low) in sorted(halves.items())},
+        partial_sums=split.sums(recorders[len(activations) :]),
         samples=len(samples),
         data_digest=samples.digest,
         random=random,
     )
+
+
+def with_per_tensor_sums(
+    data: bytes,
+    graph: Graph,
+    calibration: Calibration,
+    samples: SampleSource,
+    *,
+    workers: int = runtime.DEFAULT_WORKERS,
+    progress: Progress | None = None,
+) -> Calibration:
+    """A calibration with the partial sums of weights that are split with one scale for the tensor.
+
+    One more pass over the samples, for targets that have nothing else; none where they are there already.
+
+    Args:
+      data: The float flatbuffer.
+      graph: Of `data`.
+      calibration: Of the same samples.
+      samples: Those of the calibration.
+      workers: Threads.
+      progress: Called with (samples done, samples in all).
+    """
+    if calibration.per_tensor_sums or not _splittable(graph):
+        return calibration
+    if samples.digest != calibration.data_digest:
+        raise ValueError("the calibration is of other samples")
+    split = _SplitNetwork(data, graph, (), per_channel=False)
+    recorders = _record(split.flatbuffer, 0, split.count, samples, workers, progress)
+    return replace(calibration, per_tensor_sums=split.sums(recorders))
+
+
+def _splittable(graph: Graph) -> list[int]:
+    return [op.index for op in graph.ops if "w16a8" in op.schemes]
+
+
+class _SplitNetwork:
+    """A network with everything split that can be.
+
+    Attributes:
+      flatbuffer: Its outputs are some activations of the network, and behind them all partial sums.
+      count: Of partial sums.
+    """
+
+    def __init__(self, data: bytes, graph: Graph, activations: Sequence[int], *, per_channel: bool) -> None:
+        split, splits = split_weights(data, _splittable(graph), per_channel=per_channel)
+        cutter = Cutter(split)
+        partial = {
+            cutter.tensor(name): (s.op, part)
+            for s in splits
+            for part, name in enumerate((s.high_output, s.low_output))
+        }  # fmt: skip
+        wanted = [*(cutter.tensor(graph.tensors[t].name) for t in activations), *partial]
+        self.flatbuffer, self.count = cutter.whole(wanted).flatbuffer, len(partial)
+        self._places = list(partial.values())
+
+    def sums(self, recorders: Sequence[RangeRecorder]) -> PartialSums:
+        """Extremes of the partial sums by op, from a recorder for each."""
+        found = {
+            place: (recorder.minimum, recorder.maximum)
+            for place, recorder in zip(self._places, recorders, strict=True)
+        }  # fmt: skip
+        return {op: (found[op, 0], found[op, 1]) for op in sorted({op for op, _ in found})}
 
 
 def _exponent(low: float, high: float) -> int:

@@ -179,7 +179,11 @@ class LinearSweep:
 
     def _key(self, start: int, stop: int, vector: int) -> str:
         ranges = [(t, r.minimum, r.maximum) for t, r in sorted(self._calibration.ranges.items())]
-        sums = [[op, *map(list, halves)] for op, halves in sorted(self._calibration.partial_sums.items())]
+        sums = [
+            [op, *map(list, halves)]
+            for per_channel in sorted({s.per_channel for s in self._sources}, reverse=True)
+            for op, halves in sorted(self._calibration.sums(per_channel).items())
+        ]
         return content_key(
             VERSION, versions_of(*PACKAGES), self._graph.digest, list(self._graph.compared), self._variances,
             [s.id for s in self._sources], ranges, sums, vector, list(self._samples.hashes[start:stop]),

@@ -168,7 +168,7 @@ class WeightChange:
         if op.weights is None:
             return cls({t: tf.constant(v) for t, v in rounded_constants(source, op, constant).items()})
         weights = constant(op.weights)
-        high, low = split(op, weights) if grids else (rounded_constants(source, op, constant)[op.weights], 0.0)
+        high, low = split(source, op, weights) if grids else (rounded_constants(source, op, constant)[op.weights], 0.0)
         return cls({op.weights: tf.constant(high + low - weights)}, sum(grid.scale**2 for grid in grids) / 12)
 
 

@@ -7,7 +7,7 @@ says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -41,6 +41,8 @@ def measure_sensitivity(
     samples: LabelledSource,
     *,
     mode: str = "exact",
+    per_channel: bool = True,
+    known: SensitivityTable | None = None,
     metric: Metric | None = None,
     context: str = "",
     store: Store | None = None,
@@ -58,6 +60,10 @@ def measure_sensitivity(
       calibration: Ranges that the quantized tensors take.
       samples: In content order.
       mode: `exact`; `linear`, estimates of first order; or `refined`, estimates, and the worst sources exactly.
+      per_channel: Whether weights have a scale for each channel; else they have one for the tensor, and `calibration`
+        must hold the partial sums of weights that are split so (`with_per_tensor_sums`).
+      known: A table of the same network, samples, calibration and metric for the other kind of weights: what it says of
+        activations and inputs is taken over, and only weights are measured.
       metric: See `per_sample.Metric`; it judges the compared tensors of what is measured exactly.
       context: As in `exact_sweep`.
       store: Rows of earlier sweeps are taken from here, new ones put here.
@@ -70,15 +76,16 @@ def measure_sensitivity(
       WorkerError: A worker died, or the cluster cannot be reached.
     """
     check_mode(mode)
-    sources = sources_of(graph, calibration)
+    sources = sources_of(graph, calibration, per_channel=per_channel)
     missing = uncovered(data) if mode != "exact" else ()
-    estimates: dict[str, Measurement] = {}
+    estimates = {} if known is None else _known(known, sources, graph, samples, mode)
     if mode != "exact" and not missing:
         beyond = beyond_linear(data, graph, sources)
-        estimable = [s for s in sources if s.id not in beyond]
-        estimates = measure_linear(
-            data, graph, calibration, samples, estimable, vectors=MODES[mode], store=store, progress=estimating
-        )
+        wanted = [s for s in sources if s.id not in beyond and s.id not in estimates]
+        if wanted:
+            estimates |= measure_linear(
+                data, graph, calibration, samples, wanted, vectors=MODES[mode], store=store, progress=estimating
+            )
     with exact_sweep(
         data, graph, calibration, samples, metric=metric, context=context, store=store, crew=crew
     ) as sweep:
@@ -93,7 +100,20 @@ def measure_sensitivity(
         graph_digest=graph.digest,
         mode="exact" if missing else mode,
         not_differentiable=missing,
+        per_channel=per_channel,
     )
+
+
+def _known(
+    table: SensitivityTable, sources: Sequence[Source], graph: Graph, samples: LabelledSource, mode: str
+) -> dict[str, Measurement]:
+    """What a table says of some sources, by id; where all are to be measured exactly, without its estimates."""
+    if (table.graph_digest, table.data_digest) != (graph.digest, samples.digest):
+        raise ValueError("the known table is of another network or of other samples")
+    wanted = {source.id for source in sources}
+    return {
+        m.source.id: m for m in table.measurements if m.source.id in wanted and (m.method == "exact" or mode != "exact")
+    }
 
 
 def check_mode(mode: str) -> None:
@@ -149,7 +169,7 @@ def _split(
 ) -> Callable[[int], np.ndarray]:
     """hi + lo: both partial sums are rounded to the activation format, then added, then clamped."""
     assert op.weights is not None
-    high, low = split(op, sweep.constant(op.weights))
+    high, low = split(source, op, sweep.constant(op.weights))
     no_bias = {} if op.bias is None else {op.bias: np.zeros_like(sweep.constant(op.bias))}
     run_high = sweep.alone(op, source.tensor, {op.weights: high}, plain=True)
     run_low = sweep.alone(op, source.tensor, {op.weights: low, **no_bias}, plain=True)

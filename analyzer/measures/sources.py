@@ -15,11 +15,16 @@ Constants = Callable[[int], np.ndarray]
 """Values of a constant tensor, by its index."""
 
 
-def sources_of(graph: Graph, calibration: Calibration) -> tuple[Source, ...]:
+def sources_of(graph: Graph, calibration: Calibration, *, per_channel: bool = True) -> tuple[Source, ...]:
     """Every source of a network, in execution order: inputs first, then weights, output and edges of each op.
 
     An op without an integer scheme has no weights to quantize, but its readers may read its output as integers.
     The output of a movement op is none of its own, for it keeps its input's scale.
+
+    Args:
+      graph: The network.
+      calibration: Its ranges.
+      per_channel: Whether weights have a scale for each channel, or one for the tensor.
     """
     found: list[Source] = []
     for tensor in graph.inputs:
@@ -28,7 +33,7 @@ def sources_of(graph: Graph, calibration: Calibration) -> tuple[Source, ...]:
     for op in graph.ops:
         own = _formats(op)
         if own:
-            found += [Source("weights", v, op.outputs[0], op.index) for v in weight_variants(op)]
+            found += [Source.of_weights(op, v, per_channel=per_channel) for v in weight_variants(op)]
         if own and op.opcode in kernels.MOVEMENT:
             continue
         for tensor in graph.activations_out(op):
@@ -62,7 +67,7 @@ def grids_of(source: Source, graph: Graph, calibration: Calibration) -> tuple[q.
         if source.variant not in ("w16a8", "w16a16") or source.op is None:
             return ()
         bits = 8 if source.variant == "w16a8" else 16
-        high, low = calibration.partial_sums[source.op]
+        high, low = calibration.sums(source.per_channel)[source.op]
         relevant = relevant_range(graph.ops[source.op].activation, high, low)
         return q.activation_params(*relevant, bits), q.activation_params(*low, bits)
     producer = graph.producer(source.tensor)
@@ -78,10 +83,16 @@ def rounded_constants(source: Source, op: Op, constant: Constants) -> dict[int, 
         bits = 8 if source.variant == "c8" else 16
         return {t: q.fake_quantize_constant(constant(t), bits) for t in op.constants}
     bits = 4 if source.variant == "w4" else 8
-    return {op.weights: q.fake_quantize_weights(constant(op.weights), op.channel_axis, bits)}
+    return {op.weights: q.fake_quantize_weights(constant(op.weights), _scale_axis(source, op), bits)}
 
 
-def split(op: Op, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split(source: Source, op: Op, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """High and low part of weights in 16 bits, each rounded to 8."""
-    high = q.fake_quantize_weights(weights, op.channel_axis, 8)
-    return high, q.fake_quantize_weights(weights - high, op.channel_axis, 8)
+    axis = _scale_axis(source, op)
+    high = q.fake_quantize_weights(weights, axis, 8)
+    return high, q.fake_quantize_weights(weights - high, axis, 8)
+
+
+def _scale_axis(source: Source, op: Op) -> int | None:
+    """The axis along which the weights have a scale each; None where they have one."""
+    return op.channel_axis if source.per_channel else None

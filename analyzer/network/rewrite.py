@@ -1,8 +1,9 @@
 """Surgery on float flatbuffers: the hi + lo split, which gives an op 16-bit weights on stock 8-bit kernels.
 
 No convolution kernel takes 16-bit weights. An op's weights are therefore written as the sum of two tensors that each
-fit int8 with a scale per channel: `high` is what int8 keeps of them, `low` is the residual, whose own scale is some 254
-times finer. `op(x, w, b)` becomes `op(x, high, b) + op(x, low, 0)`, the fused activation moved onto the ADD.
+fit int8, with a scale per channel or one for the tensor: `high` is what int8 keeps of them, `low` is the residual,
+whose own scale is some 254 times finer. `op(x, w, b)` becomes `op(x, high, b) + op(x, low, 0)`, the fused activation
+moved onto the ADD.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Split:
     low_output: str
 
 
-def split_weights(flatbuffer: bytes, ops: Collection[int]) -> tuple[bytes, tuple[Split, ...]]:
+def split_weights(
+    flatbuffer: bytes, ops: Collection[int], *, per_channel: bool = True
+) -> tuple[bytes, tuple[Split, ...]]:
     """Splits the weights of some ops into hi + lo; in float the network computes what it did, up to rounding.
 
     Existing tensors keep their indices and names, new ones are appended, so that everything known by tensor index stays
@@ -54,6 +57,7 @@ def split_weights(flatbuffer: bytes, ops: Collection[int]) -> tuple[bytes, tuple
     Args:
       flatbuffer: A float model with one subgraph.
       ops: Positions in the op list: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED or TRANSPOSE_CONV, weights constant.
+      per_channel: Whether int8 weights have a scale for each channel, or one for the tensor.
 
     Returns:
       The rewritten model, and one `Split` for each of `ops`, in op order.
@@ -65,7 +69,7 @@ def split_weights(flatbuffer: bytes, ops: Collection[int]) -> tuple[bytes, tuple
         return flatbuffer, ()
     model = fb.read(flatbuffer)
     subgraph = model.subgraphs[0]
-    editor = _Editor(model)
+    editor = _Editor(model, per_channel)
     operators: list[Any] = []
     splits = []
     for index, op in enumerate(subgraph.operators):
@@ -81,16 +85,15 @@ def split_weights(flatbuffer: bytes, ops: Collection[int]) -> tuple[bytes, tuple
     return fb.write(model), tuple(splits)
 
 
-def split_values(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def split_values(weights: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Weights as hi + lo.
 
-    `high = q * s` with `s = max|w| / 127` per channel and `q = round(w / s)`; `low = w - high`. Quantizing `high` to
-    int8 again gives the same `q`, for its largest weight is the channel's largest weight. A channel of zeros gives
-    zeros.
+    `high = q * s` with `s = max|w| / 127` per scale and `q = round(w / s)`; `low = w - high`. Quantizing `high` to
+    int8 again gives the same `q`, for its largest weight is the largest of all that share a scale. Zeros give zeros.
 
     Args:
       weights: float32, any shape.
-      axis: The channel axis.
+      axis: The axis along which there is a scale each; None where there is one.
 
     Returns:
       high, low: float32, the shape of `weights`.
@@ -126,8 +129,8 @@ def relevant_range(activation: str, high: tuple[float, float], low: tuple[float,
 class _Editor:
     """Appends tensors, buffers and an ADD operator code to one model."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, per_channel: bool) -> None:
+        self._model, self._per_channel = model, per_channel
         self._tensors = model.subgraphs[0].tensors
         self._names = {fb.text(tensor.name) for tensor in self._tensors}
         self._readers = [int(t) for op in model.subgraphs[0].operators for t in op.inputs]
@@ -147,7 +150,7 @@ class _Editor:
             raise _cannot_split(output, "ADD has no integer kernel with its fused activation")
 
         position = WEIGHTS_INPUT[opcode]
-        high_values, low_values = split_values(values, CHANNEL_AXIS[opcode])
+        high_values, low_values = split_values(values, CHANNEL_AXIS[opcode] if self._per_channel else None)
         high, low = copy.deepcopy(op), copy.deepcopy(op)
         for part, name in ((high, "hi"), (low, "lo")):
             part.builtinOptions.fusedActivationFunction = fb.schema().ActivationFunctionType.NONE

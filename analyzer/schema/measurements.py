@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .network import Op, Scheme
@@ -29,7 +29,8 @@ class Range:
     """What calibration saw in one activation tensor.
 
     Attributes:
-      minimum, maximum: True extremes over all samples (or the FAKE_QUANT op's own range).
+      minimum, maximum: What to quantize for: true extremes over all samples, or the FAKE_QUANT op's own range; or what
+        a repair has chosen in their place (`strategies/repair/ranges.py`), which may clip what the histogram holds.
       declared: Whether the range comes from a FAKE_QUANT op of a QAT model instead of the data.
     """
 
@@ -42,6 +43,10 @@ class Range:
     declared: bool = False
 
 
+PartialSums = Mapping[int, tuple[tuple[float, float], tuple[float, float]]]
+"""By op index: (minimum, maximum) of the high and of the low partial sum."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Ranges of all float activations, by tensor index.
@@ -51,13 +56,20 @@ class Calibration:
       partial_sums: By op index, the extremes of `op(x, hi, bias)` and `op(x, lo, 0)` before the fused activation, for
         ops whose weights can be split.
       random: Whether the data was made up because none was given.
+      per_tensor_sums: The same where hi and lo have one scale for the tensor; empty until somebody asks for them
+        (`with_per_tensor_sums`).
     """
 
     ranges: Mapping[int, Range]
-    partial_sums: Mapping[int, tuple[tuple[float, float], tuple[float, float]]]
+    partial_sums: PartialSums
     samples: int
     data_digest: str
     random: bool = False
+    per_tensor_sums: PartialSums = field(default_factory=dict)
+
+    def sums(self, per_channel: bool) -> PartialSums:
+        """Partial sums by op index, of weights with a scale for each channel or with one for the tensor."""
+        return self.partial_sums if per_channel else self.per_tensor_sums
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,8 @@ class Source:
       tensor: The activation; for weights the op's first output.
       op: The op whose weights or output it is; None for an input.
       consumer: The reading op of an `edge`.
+      per_channel: Whether weights get a scale for each channel; else they get one for the tensor, and the id ends in
+        `t`: `weights:109:w8t`.
     """
 
     part: str
@@ -102,6 +116,12 @@ class Source:
     tensor: int
     op: int | None = None
     consumer: int | None = None
+    per_channel: bool = True
+
+    @classmethod
+    def of_weights(cls, op: Op, variant: str, *, per_channel: bool = True) -> Source:
+        """The source of an op's weights, or of its constant operands, which have one scale either way."""
+        return cls("weights", variant, op.outputs[0], op.index, per_channel=per_channel or op.weights is None)
 
     @property
     def is_ranked(self) -> bool:
@@ -111,7 +131,7 @@ class Source:
     @property
     def id(self) -> str:
         reader = "" if self.consumer is None else f">{self.consumer}"
-        return f"{self.part}:{self.tensor}{reader}:{self.variant}"
+        return f"{self.part}:{self.tensor}{reader}:{self.variant}{'' if self.per_channel else 't'}"
 
 
 @dataclass(frozen=True)
@@ -154,6 +174,7 @@ class SensitivityTable:
       mode: How it was asked for: `exact` (every source), `linear` (estimates), or `refined` (estimates, and the worst
         sources exactly).
       not_differentiable: What kept estimates from being made, so that every source was measured exactly instead.
+      per_channel: Whether its weights have a scale for each channel, or one for the tensor.
     """
 
     measurements: tuple[Measurement, ...]
@@ -165,6 +186,7 @@ class SensitivityTable:
     graph_digest: str
     mode: str = "exact"
     not_differentiable: tuple[str, ...] = ()
+    per_channel: bool = True
 
     def nmse(self, source_id: str) -> float:
         """nmse of a source by `Source.id`; KeyError where it was not measured."""
@@ -177,7 +199,7 @@ class SensitivityTable:
     def layer_nmse(self, op: Op, scheme: Scheme) -> tuple[float, float]:
         """(weights, output activation) nmse of one op under one scheme; 0 where there is nothing to quantize."""
         table = self._by_id
-        weights = table.get(f"weights:{op.outputs[0]}:{op.variant(scheme)}")
+        weights = table.get(Source.of_weights(op, op.variant(scheme), per_channel=self.per_channel).id)
         outputs = [table.get(f"activation:{t}:a{scheme.format.bits}") for t in op.outputs]
         return (
             weights.error.nmse if weights else 0.0,
