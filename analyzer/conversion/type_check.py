@@ -16,7 +16,7 @@ import numpy as np
 from ..network import flatbuffer as fb
 from ..schema import Format, Graph, Op, Plan, Scheme, TypeMismatch
 
-_BORDERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+BORDERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _DTYPE = {Format.INT8: "int8", Format.INT16: "int16", Format.FLOAT: "float32"}
 _BIAS = {Format.INT8: "int32", Format.INT16: "int64", Format.FLOAT: "float32"}
 _EIGHT_BIT_OPERANDS = frozenset({"BATCH_MATMUL"})
@@ -28,8 +28,9 @@ def check_types(emitted: bytes, graph: Graph, plan: Plan) -> tuple[TypeMismatch,
 
     Border ops (QUANTIZE, DEQUANTIZE) are taken out; what is left must be the planned ops in order, an op with split
     weights being two of its kind and an ADD. Each must read what its float original reads, in the planned types:
-    activations, weights, bias, constant operands, one weight scale for each channel, scales finite and positive, zero
-    point 0 where the format has none. The model's inputs and outputs must have the plan's io format.
+    activations, weights, bias, constant operands, one weight scale for each channel (or exactly one for the tensor,
+    where the plan says so), scales finite and positive, zero point 0 where the format has none. The model's inputs and
+    outputs must have the plan's io format.
 
     Args:
       emitted: The file.
@@ -81,11 +82,11 @@ class _Checker:
         self._model, self._graph, self._plan = model, graph, plan
         self._subgraph = model.subgraphs[0]
         self._tensors = self._subgraph.tensors
-        self._ops = [op for op in self._subgraph.operators if fb.opcode_name(model, op) not in _BORDERS]
+        self._ops = [op for op in self._subgraph.operators if fb.opcode_name(model, op) not in BORDERS]
         self._behind = {
             int(op.outputs[0]): int(op.inputs[0])
             for op in self._subgraph.operators
-            if fb.opcode_name(model, op) in _BORDERS
+            if fb.opcode_name(model, op) in BORDERS
         }
         self._place = dict(zip(graph.inputs, (int(t) for t in self._subgraph.inputs), strict=False))
         """Where each activation of the float network lies in the file, border ops aside."""
@@ -112,7 +113,7 @@ class _Checker:
 
     def _pairs(self) -> Iterator[tuple[Op, Scheme]]:
         for op, scheme in zip(self._graph.ops, self._plan.schemes, strict=True):
-            if op.opcode not in _BORDERS:
+            if op.opcode not in BORDERS:
                 yield op, scheme
 
     def _check_op(self, part: _Planned, op: Any) -> Iterator[TypeMismatch]:
@@ -182,7 +183,7 @@ class _Checker:
         if self._graph.tensors[original].dtype != "float32":
             yield from self._check_type(part, tensor, dtype)
             return
-        yield from self._check_quantized(part, tensor, dtype, per_channel=True)
+        yield from self._check_quantized(part, tensor, dtype, per_channel=self._plan.per_channel)
         if self._type(tensor) != dtype:
             return
         elements = self._graph.tensors[original].elements
@@ -199,7 +200,7 @@ class _Checker:
         wanted = self._graph.tensors[op.weights].shape[op.channel_axis]
         found = len(_numbers(quantization, "scale"))
         axis = quantization.quantizedDimension if quantization is not None else 0
-        if found != wanted or (wanted > 1 and axis != op.channel_axis):
+        if self._plan.per_channel and (found != wanted or (wanted > 1 and axis != op.channel_axis)):
             expected = f"{wanted} scales along axis {op.channel_axis}"
             yield part.mismatch(self._name(tensor), expected, f"{found} along axis {axis}")
         if _numbers(quantization, "zeroPoint").any():

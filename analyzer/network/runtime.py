@@ -7,7 +7,7 @@ threads run several interpreters; `invoke` gives up Python's lock.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -57,19 +57,20 @@ class Runner:
     Args:
       flatbuffer: The network.
       kernels: `xnnpack` (LiteRT's default on a CPU), `builtin` (without delegates) or `reference`.
+      threads: That a kernel may use.
 
     Raises:
       UnsupportedModel: LiteRT cannot load it.
     """
 
-    def __init__(self, flatbuffer: bytes, *, kernels: str = "xnnpack") -> None:
+    def __init__(self, flatbuffer: bytes, *, kernels: str = "xnnpack", threads: int = 1) -> None:
         from ai_edge_litert import interpreter
 
         resolver = getattr(interpreter.OpResolverType, KERNELS[kernels])
         try:
             with _first_words(kernels):
                 self._interpreter = interpreter.Interpreter(
-                    model_content=flatbuffer, num_threads=1, experimental_op_resolver_type=resolver
+                    model_content=flatbuffer, num_threads=threads, experimental_op_resolver_type=resolver
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -77,6 +78,7 @@ class Runner:
             raise UnsupportedModel(
                 f"LiteRT cannot load the model: {reason}", "export it again, or with a newer converter"
             ) from error
+        self.threads = threads
         self._reused: list[np.ndarray] = []
         self._shapes = {
             int(d["index"]): tuple(int(s) for s in d["shape"]) for d in self._interpreter.get_tensor_details()
@@ -111,6 +113,27 @@ class Runner:
         for port, kept in zip(self.outputs, self._reused, strict=True):
             np.copyto(kept, self._interpreter.tensor(port.index)())
         return self._reused
+
+    def give(self, values: Mapping[int, np.ndarray]) -> None:
+        """Sets inputs for `invoke`.
+
+        Args:
+          values: By tensor index, of the input's shape; floats are quantized with the file's own scales.
+        """
+        for port in self.inputs:
+            self._interpreter.set_tensor(port.index, _to_port(values[port.index], port).reshape(port.shape))
+
+    def invoke(self) -> None:
+        """Runs on the inputs that were set, and leaves the results where they are: what is timed.
+
+        Raises:
+          UnsupportedModel: A kernel refuses the values.
+        """
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise UnsupportedModel(f"LiteRT cannot run the network: {reason}", "give it other values") from error
 
     def static_shape(self, tensor: int) -> tuple[int, ...] | None:
         """Shape of a tensor as it is known before the first run; None where it depends on the data."""

@@ -97,6 +97,19 @@ class Cutter:
         inputs = [int(t) for t in dict.fromkeys(operator.inputs) if t >= 0 and not self._is_constant(t)]
         return self._cut(inputs, list(operator.outputs), {op}, constants, plain=without_activation)
 
+    def some(self, ops: Collection[int]) -> Piece:
+        """Some ops: their inputs are the activations that they read and none of them writes.
+
+        Args:
+          ops: Their indices.
+        """
+        operators = [self._graph.operators[op] for op in sorted(ops)]
+        written = [int(t) for operator in operators for t in operator.outputs]
+        read = dict.fromkeys(int(t) for operator in operators for t in operator.inputs if t >= 0)
+        inner = {t for t in read if t in written}
+        inputs = [t for t in read if t not in inner and not self._is_constant(t)]
+        return self._cut(inputs, [t for t in written if t not in inner], ops)
+
     def _is_constant(self, tensor: int) -> bool:
         buffer = self._graph.tensors[tensor].buffer
         return bool(buffer) and self._model.buffers[buffer].data is not None
