@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from .measurements import Calibration, OutputError, SensitivityTable
+from .measurements import OutputError
 from .network import SCHEMES, Format, Graph, Scheme
+from .opinion import Opinion
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,17 @@ class Plan:
       predicted_nmse: At the output, the sum of all noise terms.
       mip_gap: Relative optimality gap; None where no solver ran.
       status: The solver's own word.
-      smallest_bytes: Predicted size of the smallest file these schemes allow.
+      smallest_bytes: Predicted size of the smallest file these schemes allow, within the other limits.
+      target: Name of the target that the schemes were chosen for.
+      per_channel: Whether weights have a scale for each channel; else each tensor of weights has one.
+      minimised: What the plan has least of: `noise`, `file_bytes`, `arena_bytes`, `latency` or `bops`.
+      predicted_arena_bytes: What LiteRT's planner allocates for activations without delegates; None where nobody
+        computed it, as for the next ones.
+      predicted_latency: One op after the other on the target, in `latency_unit`.
+      latency_unit: `ms` where the target was measured, `int8 = 1` for times of int8 everywhere, "" where nothing is
+        predicted.
+      predicted_bops: Multiply-accumulates x weight bits x activation bits of one sample.
+      arena_budget_bytes, latency_budget, bops_budget, noise_budget: The other limits; None for none.
     """
 
     assignments: tuple[Assignment, ...]
@@ -55,13 +66,48 @@ class Plan:
     mip_gap: float | None = None
     status: str = ""
     target: str = "any"
+    per_channel: bool = True
+    minimised: str = "noise"
+    predicted_arena_bytes: int | None = None
+    predicted_latency: float | None = None
+    latency_unit: str = ""
+    predicted_bops: float | None = None
+    arena_budget_bytes: int | None = None
+    latency_budget: float | None = None
+    bops_budget: float | None = None
+    noise_budget: float | None = None
 
     @property
     def schemes(self) -> tuple[Scheme, ...]:
         return tuple(SCHEMES[a.scheme] for a in self.assignments)
 
+    def predicted(self, name: str) -> float:
+        """What it is predicted to have of `noise`, `file_bytes`, `arena_bytes`, `latency` or `bops`; nan if unknown."""
+        values = {
+            "noise": self.predicted_nmse, "file_bytes": self.predicted_bytes, "bops": self.predicted_bops,
+            "arena_bytes": self.predicted_arena_bytes, "latency": self.predicted_latency,
+        }  # fmt: skip
+        value = values[name]
+        return math.nan if value is None else float(value)
+
+    def limit(self, name: str) -> float | None:
+        """The limit on one of the things that `predicted` knows; None for none."""
+        limits: Mapping[str, float | None] = {
+            "noise": self.noise_budget, "file_bytes": self.budget_bytes, "arena_bytes": self.arena_budget_bytes,
+            "latency": self.latency_budget, "bops": self.bops_budget,
+        }  # fmt: skip
+        return limits[name]
+
     @classmethod
-    def bare(cls, graph: Graph, schemes: Sequence[str], io: Format = Format.FLOAT, strategy: str = "given") -> Plan:
+    def bare(
+        cls,
+        graph: Graph,
+        schemes: Sequence[str],
+        io: Format = Format.FLOAT,
+        strategy: str = "given",
+        *,
+        per_channel: bool = True,
+    ) -> Plan:
         """A plan with nothing predicted: one scheme name for each op, in execution order."""
         return cls(
             assignments=tuple(Assignment(op.key, op.layer, s) for op, s in zip(graph.ops, schemes, strict=True)),
@@ -71,6 +117,7 @@ class Plan:
             graph_digest=graph.digest,
             predicted_bytes=0,
             predicted_nmse=0.0,
+            per_channel=per_channel,
         )
 
 
@@ -142,6 +189,7 @@ class Verification:
       data_digest: Of the evaluation samples.
       on_calibration: There was no evaluation data; the figures stand on the calibration samples, on which the plan was
         chosen.
+      opinion: What the target's own tool says of the file; None where there is no such tool, or it is not installed.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -154,6 +202,7 @@ class Verification:
     predicted_nmse: float
     measured_nmse: float | None
     on_calibration: bool = False
+    opinion: Opinion | None = None
 
     def find(self, name: str, subset: bool = False) -> Evaluation | None:
         return next((e for e in self.evaluations if e.name == name and e.subset == subset), None)
@@ -207,38 +256,3 @@ class Audit:
     measured_nmse: float
     samples: int
     external_buffers: bool
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How a run came about.
-
-    Attributes:
-      command: As typed, or "" from Python.
-      versions: Of Bitplan and the packages that decide its numbers.
-      calibration, evaluation: What the data is, as declared: source, preprocessing, digest.
-      measured: Times (`_s`) and memory (`_bytes`): outside the promise that equal runs give equal bytes.
-    """
-
-    command: str
-    seed: int
-    versions: Mapping[str, str]
-    model_name: str
-    model_digest: str
-    calibration: Mapping[str, Any]
-    evaluation: Mapping[str, Any]
-    warnings: tuple[str, ...] = ()
-    measured: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything a report shows; parts that were not computed are None."""
-
-    provenance: Provenance
-    graph: Graph
-    calibration: Calibration | None = None
-    sensitivity: SensitivityTable | None = None
-    plan: Plan | None = None
-    verification: Verification | None = None
-    notes: tuple[str, ...] = ()

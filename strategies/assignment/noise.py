@@ -41,12 +41,14 @@ class Noise:
       written: By (tensor index, format): its writer writes it in that format.
       edge: By (tensor index, reader, format): that reader (an op index or `OUTPUT`) reads it in that format while it
         was written wider.
+      per_channel: Whether weights have a scale for each channel, or one for the tensor.
     """
 
     wiring: Wiring
     weights: Mapping[tuple[int, str], float]
     written: Mapping[tuple[int, Format], float]
     edge: Mapping[tuple[int, int, Format], float]
+    per_channel: bool = True
 
     def of_weights(self, op: int, scheme: Scheme) -> float:
         """Error from the op's weights or constant operands; 0 in float.
@@ -57,9 +59,8 @@ class Noise:
         if scheme.is_float:
             return 0.0
         first = next(iter(self.wiring.writes[op]), None)
-        source = (
-            f"weights:{first}:{scheme.weight_variant} (weights:{first}:c{scheme.format.bits} for constant operands)"
-        )
+        weights = f"weights:{first}:{scheme.weight_variant}{'' if self.per_channel else 't'}"
+        source = f"{weights} (weights:{first}:c{scheme.format.bits} for constant operands)"
         return _required(self.weights.get((op, scheme.name)), source)
 
     def of_writing(self, tensor: int, fmt: Format) -> float:
@@ -85,7 +86,7 @@ class Noise:
         return _required(self.edge.get((tensor, reader, read)), f"{part}:{tensor}:{_SUFFIX[read]}")
 
 
-def build_noise(graph: Graph, table: SensitivityTable) -> Noise:
+def build_noise(graph: Graph, table: SensitivityTable, *, per_channel: bool = True) -> Noise:
     """Takes the terms out of a sensitivity table.
 
     A reader's own term (`edge`) is measured where a tensor has several readers. Where it has one, or the edge was not
@@ -96,14 +97,22 @@ def build_noise(graph: Graph, table: SensitivityTable) -> Noise:
     Args:
       graph: The float network.
       table: Of the same network.
+      per_channel: Whether the plan's weights shall have a scale for each channel, or one for the tensor.
 
     Raises:
-      RunFolderError: The table is another network's.
+      RunFolderError: The table is another network's, or of the other kind of weights.
     """
     if table.graph_digest != graph.digest:
         raise RunFolderError(
             "the sensitivity table is of another model",
             "run `bitplan analyze` on this model, or plan in the run folder it was analyzed in",
+        )
+    if table.per_channel != per_channel:
+        kinds = {True: "a scale for each channel", False: "one scale for the tensor"}
+        raise RunFolderError(
+            f"the sensitivities are those of weights with {kinds[table.per_channel]}, and the target's have "
+            f"{kinds[per_channel]}",
+            "run `bitplan analyze` with the same --target",
         )
     measured = {m.source.id: m.error.nmse for m in table.measurements}
     wiring = wire(graph)
@@ -114,7 +123,8 @@ def build_noise(graph: Graph, table: SensitivityTable) -> Noise:
     for op in graph.ops:
         for name in op.schemes:
             variant = op.variant(SCHEMES[name])
-            nmse = _found(measured, Source("weights", variant, op.outputs[0])) if variant else 0.0
+            source = Source.of_weights(op, variant, per_channel=per_channel)
+            nmse = _found(measured, source) if variant else 0.0
             _keep(weights, (op.index, name), nmse)
 
     # In execution order, so that a movement op finds the edge that leads into it.
@@ -127,7 +137,7 @@ def build_noise(graph: Graph, table: SensitivityTable) -> Noise:
             for reader in wiring.readers[tensor]:
                 apart = _found(measured, Source("edge", variant, tensor, consumer=reader))
                 _keep(edge, (tensor, reader, fmt), _first(apart, own, arriving))
-    return Noise(wiring, weights, written, edge)
+    return Noise(wiring, weights, written, edge, per_channel)
 
 
 def noise_shares(graph: Graph, noise: Noise, schemes: Sequence[Scheme], io: Format) -> list[float]:

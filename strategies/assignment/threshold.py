@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...analyzer.conversion.costs import Costs
-from ...analyzer.schema import Format, Graph, Plan, Scheme
-from .choices import schemes_for_ops, settle
-from .noise import Noise, evaluate_noise, noise_shares
-from .outcome import build_plan, impossible
-from .program import build_program
-from .solver import smallest_schemes
+from ...analyzer.schema import Format, Graph, Plan, Scheme, Target
+from .budgets import Budgets
+from .choices import settle
+from .feasibility import smallest_schemes
+from .noise import Noise, noise_shares
+from .outcome import build_plan
+from .problem import Problem, state_problem
 
 
 def assign(
@@ -18,47 +19,52 @@ def assign(
     noise: Noise,
     costs: Costs,
     *,
-    budget_bytes: int | None,
+    budgets: Budgets,
     allowed: Sequence[str],
     io: Format,
+    target: Target,
+    minimise: str = "noise",
 ) -> Plan:
-    """Ranks ops by their share of the smallest plan's error and widens as many of the first ones as the budget holds.
+    """Ranks ops by their share of the smallest plan's error and widens as many of the first ones as the limits hold.
 
     The number of widened ops is found by bisection. Arguments and errors as for `milp.assign`.
     """
-    choices = schemes_for_ops(graph, allowed)
-    smallest = smallest_schemes(build_program(graph, noise, costs, choices, io), choices)
-    smallest_bytes = costs.total(smallest, io)
-    if budget_bytes is not None and smallest_bytes > budget_bytes:
-        raise impossible(budget_bytes, smallest_bytes, allowed)
+    problem = state_problem(
+        graph, noise, costs, budgets=budgets, allowed=allowed, io=io, target=target, minimise=minimise
+    )
+    smallest = smallest_schemes(problem)
     shares = noise_shares(graph, noise, smallest, io)
     ranking = sorted(range(len(shares)), key=lambda op: (-shares[op], op))
-
-    def widened(count: int) -> list[Scheme]:
-        schemes = list(smallest)
-        for op in ranking[:count]:
-            schemes[op] = choices[op][-1]
-        settle(noise.wiring, choices, schemes, io)
-        return schemes
-
-    tried = {0: smallest}
-    low, high = 0, len(ranking)
+    tried = [smallest]
+    # All of them first, which is the answer where there is no limit.
+    low, high, middle = 0, len(ranking), len(ranking)
     while low <= high:
-        middle = (low + high) // 2 if tried.keys() != {0} else high
-        tried[middle] = widened(middle)
-        if budget_bytes is None or costs.total(tried[middle], io) <= budget_bytes:
+        plan = _widened(problem, smallest, ranking[:middle])
+        if _keeps(problem, plan):
+            tried.append(plan)
             low = middle + 1
         else:
-            del tried[middle]
             high = middle - 1
-    best = min(
-        tried.values(), key=lambda schemes: (evaluate_noise(graph, noise, schemes, io), costs.total(schemes, io))
-    )
+        middle = (low + high) // 2
+    best = min(tried, key=lambda schemes: _rank(problem, schemes))
+    changed = sum(after != before for after, before in zip(best, smallest, strict=True))
     return build_plan(
-        graph, noise, costs, best, strategy="threshold", io=io, allowed=allowed, budget_bytes=budget_bytes,
-        smallest_bytes=smallest_bytes, status=f"{_widened(best, smallest)} ops widened",
-    )  # fmt: skip
+        problem, best, strategy="threshold", smallest_bytes=costs.total(smallest, io), status=f"{changed} ops widened"
+    )
 
 
-def _widened(schemes: Sequence[Scheme], smallest: Sequence[Scheme]) -> int:
-    return sum(after != before for after, before in zip(schemes, smallest, strict=True))
+def _widened(problem: Problem, smallest: Sequence[Scheme], ops: Sequence[int]) -> list[Scheme]:
+    schemes = list(smallest)
+    for op in ops:
+        schemes[op] = problem.choices[op][-1]
+    settle(problem.noise.wiring, problem.choices, schemes, problem.io)
+    return schemes
+
+
+def _keeps(problem: Problem, schemes: Sequence[Scheme]) -> bool:
+    return problem.can_run(schemes) and not problem.usage(schemes).exceeded(problem.budgets.limits())
+
+
+def _rank(problem: Problem, schemes: Sequence[Scheme]) -> tuple[float, int, float]:
+    usage = problem.usage(schemes)
+    return getattr(usage, problem.goal), usage.file_bytes, usage.latency

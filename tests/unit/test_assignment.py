@@ -5,88 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from bitplan.analyzer.conversion.costs import Border, Costs
 from bitplan.analyzer.errors import ImpossibleBudget, RunFolderError, UsageError
-from bitplan.analyzer.network.wiring import INPUT, OUTPUT
 from bitplan.analyzer.schema import (
     DEFAULT_ALLOWED,
     SCHEMES,
     Format,
     Graph,
-    Measurement,
     Op,
-    OutputError,
     Plan,
     SensitivityTable,
     Source,
-    Tensor,
 )
-from bitplan.strategies.assignment import STRATEGIES
+from bitplan.analyzer.serialize import dumps, loads
 from bitplan.strategies.assignment.choices import schemes_for_ops, uniform_schemes
 from bitplan.strategies.assignment.noise import build_noise, evaluate_noise, noise_shares
 
-CONV = ("w4a8", "w8a8", "w8a16", "w16a8", "w16a16", "float")
-DEPTHWISE = ("w8a8", "w8a16", "w16a8", "w16a16", "float")
-PLAIN = ("w8a8", "w8a16", "float")
-WEIGHT_BYTES = 1000
-BORDER_BYTES = 100
-
-
-def chain(*kinds: tuple[str, tuple[str, ...]]) -> Graph:
-    """Ops in a row; op i reads tensor i and writes tensor i + 1, weights come behind."""
-    count = len(kinds)
-    tensors = [Tensor(i, f"t{i}", (1, 8), "float32") for i in range(count + 1)]
-    ops = []
-    for index, (opcode, schemes) in enumerate(kinds):
-        weights = None
-        inputs: tuple[int, ...] = (index,)
-        if "CONV" in opcode:
-            weights = len(tensors)
-            tensors.append(Tensor(weights, f"w{index}", (8, 8), "float32", buffer=1 + index))
-            inputs = (index, weights)
-        ops.append(Op(index, f"{index}:{opcode}", opcode, f"l{index}", inputs, (index + 1,), weights, schemes=schemes))
-    return Graph(tuple(tensors), tuple(ops), (0,), (count,), (count,), False, "digest", 10_000)
-
-
-def table(graph: Graph, **errors: float) -> SensitivityTable:
-    """Every source the ops need: 1e-4 in 8 bits, 1e-8 in 16, 1e-2 in 4; `weights_1_w8=0.5` overrides one."""
-    level = {"w4": 1e-2, "w8": 1e-4, "w16a8": 1e-6, "w16a16": 1e-8, "a8": 1e-4, "a16": 1e-8}
-    sources = [Source("input", v, t) for t in graph.inputs for v in ("a8", "a16")]
-    for op in graph.ops:
-        if op.weights is not None:
-            sources += [Source("weights", v, op.outputs[0], op.index) for v in ("w4", "w8", "w16a8", "w16a16")]
-        sources += [Source("activation", v, op.outputs[0], op.index) for v in ("a8", "a16")]
-    measurements = []
-    for source in sources:
-        name = f"{source.part}_{source.tensor if source.op is None else source.op}_{source.variant}"
-        nmse = errors.pop(name, level[source.variant])
-        measurements.append(Measurement(source, OutputError(nmse, 0.0, 40.0, 8), nmse))
-    assert not errors
-    return SensitivityTable(tuple(measurements), (), None, (1.0,), 8, "data", graph.digest)
-
-
-def costs(graph: Graph) -> Costs:
-    """1000 weights an op, 100 bytes a border, 500 bytes of everything else."""
-    op_bytes = {
-        (op.index, name): WEIGHT_BYTES * SCHEMES[name].weight_bits // 8 if op.weights is not None else 0
-        for op in graph.ops
-        for name in op.schemes
-    }
-    ends = [(0, INPUT), *((op.outputs[0], op.index) for op in graph.ops)]
-    borders = [
-        Border(tensor, writer, graph.consumers(tensor) or (OUTPUT,), fmt, BORDER_BYTES)
-        for tensor, writer in ends
-        for fmt in Format
-    ]
-    return Costs(500, dict.fromkeys(Format, 0), op_bytes, {}, {}, tuple(borders))
-
-
-def plan(graph: Graph, sensitivities: SensitivityTable, budget: int | None, allowed=DEFAULT_ALLOWED, **options) -> Plan:
-    strategy = options.pop("strategy", "milp")
-    io = options.pop("io", Format.FLOAT)
-    return STRATEGIES[strategy](
-        graph, build_noise(graph, sensitivities), costs(graph), budget_bytes=budget, allowed=allowed, io=io, **options
-    )
+from .small_problems import BORDER_BYTES, CONV, DEPTHWISE, PLAIN, THREE, WEIGHT_BYTES, chain, costs, plan, table
 
 
 def names(found: Plan) -> list[str]:
@@ -97,11 +31,61 @@ def noise_of(graph: Graph, sensitivities: SensitivityTable, *schemes: str, io: F
     return evaluate_noise(graph, build_noise(graph, sensitivities), [SCHEMES[s] for s in schemes], io)
 
 
-THREE = chain(("CONV_2D", CONV), ("DEPTHWISE_CONV_2D", DEPTHWISE), ("CONV_2D", CONV))
+def with_one_scale(sensitivities: SensitivityTable, factor: float) -> SensitivityTable:
+    """The table of weights with one scale for the tensor, whose errors are larger."""
+    measurements = tuple(
+        replace(m, source=replace(m.source, per_channel=False), error=replace(m.error, nmse=factor * m.error.nmse))
+        if m.source.part == "weights" else m
+        for m in sensitivities.measurements
+    )  # fmt: skip
+    return replace(sensitivities, measurements=measurements, per_channel=False)
 
 
 def test_nothing_is_rounded_in_a_float_network() -> None:
     assert noise_of(THREE, table(THREE), "float", "float", "float") == 0
+
+
+def test_weights_with_one_scale_have_terms_of_their_own() -> None:
+    graph = THREE
+    many, one = table(graph), with_one_scale(table(graph), 7.0)
+    assert {m.source.id for m in one.measurements} >= {"weights:1:w8t", "weights:2:w16a8t", "activation:1:a8"}
+    noises = build_noise(graph, many), build_noise(graph, one, per_channel=False)
+    assert [noise.per_channel for noise in noises] == [True, False]
+    for scheme in ("w8a8", "w16a8"):
+        terms = [noise.of_weights(0, SCHEMES[scheme]) for noise in noises]
+        assert terms[1] == pytest.approx(7 * terms[0])
+    assert noises[0].written == noises[1].written
+
+
+def test_weights_of_the_other_kind_are_no_terms_at_all() -> None:
+    for kind, words in ((True, "one scale for the tensor, and"), (False, "a scale for each channel, and")):
+        wrong = with_one_scale(table(THREE), 1.0) if kind else table(THREE)
+        with pytest.raises(RunFolderError, match=words) as caught:
+            build_noise(THREE, wrong, per_channel=kind)
+        assert "--target" in caught.value.remedy
+
+
+def test_a_missing_term_of_one_scale_is_named() -> None:
+    one = with_one_scale(table(THREE), 1.0)
+    poorer = replace(one, measurements=tuple(m for m in one.measurements if m.source.id != "weights:2:w8t"))
+    with pytest.raises(RunFolderError, match="weights:2:w8t"):
+        build_noise(THREE, poorer, per_channel=False).of_weights(1, SCHEMES["w8a8"])
+
+
+def test_constant_operands_have_one_scale_either_way() -> None:
+    op = Op(0, "0:ADD", "ADD", "l0", (0, 1), (2,), constants=(1,), schemes=PLAIN)
+    ids = {Source.of_weights(op, "c8", per_channel=kind).id for kind in (True, False)}
+    assert ids == {"weights:2:c8"}
+
+
+def test_a_plan_says_how_many_scales_its_weights_have() -> None:
+    for kind in (True, False):
+        made = Plan.bare(THREE, ["w8a8"] * 3, per_channel=kind)
+        assert loads(Plan, dumps(made)) == made
+        assert made.per_channel is kind
+    older = dumps(made).replace(',\n "per_channel": false', "")
+    assert "per_channel" not in older
+    assert loads(Plan, older).per_channel, "plans written before that had a scale for each channel"
 
 
 def test_int8_everywhere_has_the_noise_of_every_source() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bitplan.analyzer.errors import UsageError
-from bitplan.strategies.assignment.budget import parse_size
+from bitplan.strategies.assignment.budgets import parse_size
 
 
 @pytest.mark.parametrize(

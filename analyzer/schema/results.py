@@ -1,0 +1,50 @@
+"""Everything that one run found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .measurements import Calibration, SensitivityTable
+from .network import Graph
+from .outcomes import Plan, Verification
+from .planning import Planning
+from .repairs import RepairLog
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a run came about.
+
+    Attributes:
+      command: As typed, or "" from Python.
+      versions: Of Bitplan and the packages that decide its numbers.
+      calibration, evaluation: What the data is, as declared: source, preprocessing, digest.
+      measured: Times (`_s`) and memory (`_bytes`): outside the promise that equal runs give equal bytes.
+    """
+
+    command: str
+    seed: int
+    versions: Mapping[str, str]
+    model_name: str
+    model_digest: str
+    calibration: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report shows; parts that were not computed are None."""
+
+    provenance: Provenance
+    graph: Graph
+    calibration: Calibration | None = None
+    sensitivity: SensitivityTable | None = None
+    plan: Plan | None = None
+    planning: Planning | None = None
+    repair: RepairLog | None = None
+    verification: Verification | None = None
+    notes: tuple[str, ...] = ()
