@@ -13,7 +13,14 @@ import numpy as np
 
 from ..measures.calibration import Progress
 from ..measures.metrics import ErrorSums
-from ..measures.per_sample import Metric, agreements, output_variance, per_sample_metric, right_answers
+from ..measures.per_sample import (
+    Metric,
+    agreements,
+    log_softmax,
+    output_variance,
+    per_sample_metric,
+    right_answers,
+)
 from ..measures.statistics import mcnemar_exact, paired_bootstrap
 from ..measures.sweep import LabelledSource
 from ..network import flatbuffer as fb
@@ -93,7 +100,7 @@ def evaluate(
     Returns:
       One evaluation for each candidate, in order.
     """
-    files = [_with_compared(float_data, graph), *(_with_compared(c.flatbuffer, graph, c.compared) for c in candidates)]
+    files = [with_compared(float_data, graph), *(with_compared(c.flatbuffer, graph, c.compared) for c in candidates)]
     limits = [len(samples), *(min(c.limit or len(samples), len(samples)) for c in candidates)]
     kernel_names = ["xnnpack", *(c.kernels for c in candidates)]
     reference, *answers = _run_all(files, limits, kernel_names, len(graph.compared), samples, workers, progress)
@@ -104,8 +111,28 @@ def evaluate(
     )
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One file beside the float network on the same samples.
+
+    Attributes:
+      error: At the output.
+      drops: float64 [n], percentage points of accuracy that each sample loses; None where no classes are scored.
+      drop_of: `accuracy` where there are labels; else `expected accuracy`, see `Reference`.
+    """
+
+    error: OutputError
+    drops: np.ndarray | None
+    drop_of: str
+
+
 class Reference:
-    """The float network's answers to some samples, to hold many files against; no intervals, no user's metric.
+    """The float network's answers to some samples, to hold many files against; no user's metric.
+
+    Without labels a drop of accuracy can still be expected: where the float network's probabilities p are right about
+    how often its classes are, a sample loses p(class that float chooses) - p(class that the file chooses). Networks
+    tend to be surer than they are right (Guo et al., On Calibration of Modern Neural Networks, 2017), which makes the
+    figure too large rather than too small.
 
     Args:
       data: The float flatbuffer.
@@ -121,20 +148,47 @@ class Reference:
         self._answers = self._run(data)
         self._variances = [output_variance(values) for values in self._answers.compared]
 
-    def error(self, file: bytes) -> OutputError:
-        """Output error of one file on all samples."""
-        found = self._run(file)
-        count, labels = len(self._samples), self._samples.labels
-        return _error(self._graph, self._answers, found, count, self._variances, labels, None)
+    def error(self, file: bytes, limit: int | None = None) -> OutputError:
+        """Output error of one file on all samples, or on the first ones."""
+        return self._error(self._run(file, limit))
 
-    def _run(self, file: bytes) -> _Answers:
-        files, limits = [_with_compared(file, self._graph)], [len(self._samples)]
+    def compare(self, file: bytes, limit: int | None = None) -> Comparison:
+        """Error and drop of one file on all samples, or on the first ones."""
+        found = self._run(file, limit)
+        drops, drop_of = self._drops(found)
+        return Comparison(self._error(found), drops, drop_of)
+
+    def _error(self, found: _Answers) -> OutputError:
+        labels = self._samples.labels
+        return _error(self._graph, self._answers, found, len(found.outputs[0]), self._variances, labels, None)
+
+    def _drops(self, found: _Answers) -> tuple[np.ndarray | None, str]:
+        if not self._graph.is_classifier:
+            return None, ""
+        count = len(found.outputs[0])
+        scores, answers = self._answers.outputs[0][:count].reshape(count, -1), found.outputs[0].reshape(count, -1)
+        labels = self._samples.labels
+        if labels is not None:
+            before, after = (right_answers(values, labels[:count]) for values in (scores, answers))
+            return 100.0 * (before.astype(float) - after.astype(float)), "accuracy"
+        logits = self._answers.compared[0][:count].reshape(count, -1)
+        of_scores = self._graph.compared != self._graph.outputs or not _are_probabilities(scores)
+        p = np.exp(log_softmax(logits)) if of_scores else scores
+        rows = np.arange(count)
+        return 100.0 * (p[rows, scores.argmax(1)] - p[rows, answers.argmax(1)]), "expected accuracy"
+
+    def _run(self, file: bytes, limit: int | None = None) -> _Answers:
+        files, limits = [with_compared(file, self._graph)], [min(limit or len(self._samples), len(self._samples))]
         compared = len(self._graph.compared)
         (found,) = _run_all(files, limits, ["xnnpack"], compared, self._samples, self._workers, None)
         return found
 
 
-def _with_compared(data: bytes, graph: Graph, places: tuple[int, ...] | None = None) -> bytes:
+def _are_probabilities(scores: np.ndarray) -> bool:
+    return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
+
+
+def with_compared(data: bytes, graph: Graph, places: tuple[int, ...] | None = None) -> bytes:
     """The file with the compared tensors as first outputs, its own outputs behind them.
 
     Conversion keeps the names of tensors; the file that ships is not touched.
