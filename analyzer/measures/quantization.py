@@ -7,11 +7,12 @@ file is tested.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-_SMALLEST_BOUND = 1e-9
+SMALLEST_BOUND = 1e-9
 """litert-quantizer's own floor for a range, so that no scale is 0."""
 
 
@@ -48,6 +49,11 @@ _FIXED: dict[tuple[str, int], AffineParams] = {
 """Outputs whose scale the kernels fix (TFLite's quantization specification)."""
 
 
+def has_fixed_scale(opcode: str, bits: int) -> bool:
+    """Whether the kernels of an op fix its output's scale, whatever its range is."""
+    return (opcode, bits) in _FIXED
+
+
 def activation_params(minimum: float, maximum: float, bits: int, opcode: str = "") -> AffineParams:
     """Scale and zero point for an activation range.
 
@@ -61,10 +67,10 @@ def activation_params(minimum: float, maximum: float, bits: int, opcode: str = "
     if (opcode, bits) in _FIXED:
         return _FIXED[opcode, bits]
     if bits == 16:
-        bound = max(abs(minimum), abs(maximum), _SMALLEST_BOUND)
+        bound = max(abs(minimum), abs(maximum), SMALLEST_BOUND)
         return AffineParams(float(np.float32(bound / 32767)), 0, 16)
     top, bottom = max(maximum, 0.0), min(minimum, 0.0)
-    scale = max(top - bottom, _SMALLEST_BOUND) / 255
+    scale = max(top - bottom, SMALLEST_BOUND) / 255
     return AffineParams(float(np.float32(scale)), int(np.rint(-128 - bottom / scale)), 8)
 
 
@@ -88,7 +94,26 @@ def weight_scales(weights: np.ndarray, axis: int | None, bits: int) -> np.ndarra
     """
     axes = tuple(i for i in range(weights.ndim) if i != axis)
     bound = np.abs(weights).max(axis=axes, keepdims=True) if weights.size else np.zeros((1,) * weights.ndim)
-    return np.asarray(np.maximum(bound, _SMALLEST_BOUND) / ((1 << (bits - 1)) - 1), np.float32)
+    return np.asarray(np.maximum(bound, SMALLEST_BOUND) / ((1 << (bits - 1)) - 1), np.float32)
+
+
+def best_weight_scales(weights: np.ndarray, axis: int | None, bits: int, shares: Sequence[float]) -> np.ndarray:
+    """Symmetric scales with the least squared error, among shares of those that clip nothing; else as `weight_scales`.
+
+    Args:
+      weights, axis, bits: As for `weight_scales`.
+      shares: Each in (0, 1]; of equally good ones the first is taken.
+    """
+    top = 2 ** (bits - 1) - 1
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    widest = weight_scales(weights, axis, bits)
+    best, least = widest, np.full(widest.shape, np.inf)
+    for share in shares:
+        scales = np.maximum(widest * np.float32(share), SMALLEST_BOUND / top).astype(np.float32)
+        rounded = np.clip(np.rint(weights / scales), -top, top) * scales
+        error = np.square(rounded - weights, dtype=np.float64).sum(axis=others, keepdims=True)
+        best, least = np.where(error < least, scales, best), np.minimum(error, least)
+    return best
 
 
 def quantize_weights(weights: np.ndarray, axis: int | None, bits: int) -> tuple[np.ndarray, np.ndarray]:

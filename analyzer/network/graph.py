@@ -54,6 +54,16 @@ def build_graph(data: bytes) -> Graph:
     )
 
 
+def rebuild_graph(data: bytes, graph: Graph) -> Graph:
+    """The graph of a network that differs from another one in the values of its constants alone.
+
+    Args:
+      data: The network's flatbuffer.
+      graph: Of the other one; where it is compared, and whether it scores classes, is taken from there.
+    """
+    return replace(build_graph(data), compared=graph.compared, is_classifier=graph.is_classifier)
+
+
 def scores_classes(output: Tensor) -> bool:
     """Whether an output has the shape of class scores, [1, classes]; a map of scores for every pixel has not."""
     return len(output.shape) == 2 and output.shape[0] in (1, -1) and output.shape[1] > 1

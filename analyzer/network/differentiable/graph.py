@@ -80,6 +80,28 @@ class DifferentiableGraph:
             values.update(self._run(node, values, samples, taps, constants or {}))
         return values
 
+    def run_op(
+        self, op: int, values: Mapping[int, Tensor], *, taps: Taps | None = None,
+        constants: Mapping[int, Tensor] | None = None,
+    ) -> dict[int, Tensor]:  # fmt: skip
+        """Runs one op of the network on a batch of samples.
+
+        Args:
+          op: Its index.
+          values: The activations that it reads, [N, *shape] by tensor index; others may be there too.
+          taps: Hooks.
+          constants: As for a whole run.
+
+        Returns:
+          The activations that it writes.
+        """
+        import tensorflow as tf
+
+        node = self._nodes[op]
+        first = next((values[operand.tensor] for operand in node.activations), None)
+        samples = 1 if first is None else tf.shape(first)[0]
+        return self._run(node, values, samples, taps or Taps(), constants or {})
+
     def op_before_activation(
         self, op: int, values: Mapping[int, Tensor], constants: Mapping[int, Tensor] | None = None, *, bias: bool = True
     ) -> Tensor:
