@@ -8,7 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Run, analyze, audit, cache, check, convert, demo, inspect, open_run, plan, prepare, run
+    from .api import (
+        Run,
+        analyze,
+        audit,
+        cache,
+        check,
+        convert,
+        demo,
+        diff,
+        inspect,
+        measure_latency,
+        open_run,
+        plan,
+        prepare,
+        repair,
+        run,
+    )
 
 __all__ = [
     "Run",
@@ -18,10 +34,13 @@ __all__ = [
     "check",
     "convert",
     "demo",
+    "diff",
     "inspect",
+    "measure_latency",
     "open_run",
     "plan",
     "prepare",
+    "repair",
     "run",
 ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from .analyzer.cache import Cache, CacheContents, parse_age
@@ -32,22 +32,38 @@ from .analyzer.network import flatbuffer as fb
 from .analyzer.network.graph import build_graph
 from .analyzer.network.runtime import DEFAULT_WORKERS
 from .analyzer.runs import RunFolder
-from .analyzer.schema import DEFAULT_ALLOWED, Calibration, Plan, SensitivityTable, Verification
+from .analyzer.schema import (
+    REPAIRS,
+    SCHEMES,
+    Calibration,
+    Plan,
+    Planning,
+    RepairLog,
+    SensitivityTable,
+    Target,
+    Verification,
+)
 from .auditing import audit
 from .checking import check
+from .diffing import diff
+from .latency import measure_latency
 from .record import (
     Emitted,
     Inputs,
     Measured,
     Options,
     as_classifier,
-    check_plan_options,
     data_warnings,
     judged_at_outputs,
     labelled,
 )  # fmt: skip
+from .repairing import parse_duration
 from .run_data import RANDOM_SAMPLES
 from .session import DEFAULT_MODE, Reporter, Run, ignore, silent
+from .strategies.ladder import check_steps
+from .strategies.repair.material import Network
+from .strategies.request import Request
+from .strategies.targets import load_target
 
 DEFAULT_SAMPLES = 256
 
@@ -146,6 +162,7 @@ def prepare(
     folder = RunFolder.create(out, force, key=graph.digest) if out is not None else None
     run = Run(
         loaded.flatbuffer, graph, inputs, folder=folder, crew=crew, reporter=reporter, warn=note,
+        calibration_object=None if isinstance(calibration, str | pathlib.Path) else calibration,
         calibration_data=calibration_read, evaluation_data=evaluation_read,
         metric_function=None if isinstance(metric, str) else metric,
     )  # fmt: skip
@@ -190,6 +207,7 @@ def open_run(
         check_plan(graph, plan)
         if folder.is_edited("plan"):
             inputs = replace(inputs, notes=(*inputs.notes, "plan.json was edited by hand: its predictions are older."))
+    as_made = plan is not None and not folder.is_edited("plan")
     same_data = (
         calibration is not None and sensitivity is not None and sensitivity.data_digest == calibration.data_digest
     )
@@ -198,6 +216,10 @@ def open_run(
         calibration=calibration,
         sensitivity=sensitivity if same_data else None,
         plan_=plan,
+        planning=folder.load("planning", Planning) if as_made else None,
+        repair_=folder.load("repair", RepairLog) if as_made else None,
+        network=_network_of(folder) if as_made else None,
+        target=_target_of(folder, plan),
         measured=measured.figures,
     )  # fmt: skip
     if plan is None or calibration is None or not (folder.path / "model.tflite").is_file():
@@ -216,11 +238,13 @@ def analyze(
     *,
     sensitivity: str = DEFAULT_MODE,
     left_float: bool = True,
+    per_channel: bool = True,
     **options: Any,
 ) -> Run:
     """Sensitivities of a model: `prepare`'s arguments and those of `Run.analyze`."""
     check_mode(sensitivity)
-    return prepare(model, calibration, **options).analyze(sensitivity=sensitivity, left_float=left_float)
+    prepared = prepare(model, calibration, **options)
+    return prepared.analyze(sensitivity=sensitivity, left_float=left_float, per_channel=per_channel)
 
 
 def plan(run: Run | str | pathlib.Path, size_budget: str | int | None = None, **options: Any) -> Run:
@@ -237,19 +261,53 @@ def run(
     model: Any,
     calibration: Any = None,
     *,
-    size_budget: str | int | None = None,
-    allow: Sequence[str] = DEFAULT_ALLOWED,
-    io: str = "float",
-    strategy: str = "milp",
-    sensitivity: str = DEFAULT_MODE,
-    left_float: bool = True,
+    repair: bool = False,
+    time_budget: str | float | None = None,
     **options: Any,
 ) -> Run:
-    """The whole way: analyze, plan, convert, verify, and report where there is a folder."""
-    check_plan_options(size_budget, allow, io, strategy)
-    analyzed = analyze(model, calibration, sensitivity=sensitivity, left_float=left_float, **options)
-    planned = analyzed.plan(size_budget, allow=allow, io=io, strategy=strategy)
-    result = planned.convert().verify()
+    """The whole way: analyze, plan, convert, verify, and report where there is a folder.
+
+    Args:
+      model, calibration: As for `prepare`.
+      repair, time_budget: Whether to repair the planned network, and how long that may take; see `Run.repair`.
+      options: `prepare`'s arguments, those of `Run.analyze`, and the fields of `Request`.
+    """
+    wishes = {field.name: options.pop(field.name) for field in fields(Request) if field.name in options}
+    request = Request(**wishes)
+    parse_duration(time_budget)
+    per_channel = load_target(request.target).per_channel
+    planned = analyze(model, calibration, per_channel=per_channel, **options).plan(**wishes)
+    result = (planned.repair(time_budget=time_budget) if repair else planned).convert().verify()
+    return result.report() if result.folder else result
+
+
+def repair(
+    model: Any,
+    calibration: Any = None,
+    *,
+    scheme: str = "",
+    steps: Sequence[str] = (),
+    time_budget: str | float | None = None,
+    **options: Any,
+) -> Run:
+    """Wins accuracy back without spending bits: analyze, plan, repair, convert, verify, report where there is a folder.
+
+    Args:
+      model, calibration: As for `prepare`.
+      scheme: One for all ops that have it (`w8a8`, `w4a8`), or the path of a `plan.json`; "" for a plan within budgets.
+      steps, time_budget: As for `Run.repair`.
+      options: `prepare`'s arguments, those of `Run.analyze`, and the fields of `Request`.
+    """
+    check_steps(steps or REPAIRS)
+    parse_duration(time_budget)
+    wishes = {field.name: options.pop(field.name) for field in fields(Request) if field.name in options}
+    if scheme in SCHEMES:
+        wishes |= {"strategy": "uniform", "allow": (scheme,), "size_budget": "none", "latency_budget": "none"}
+    request = Request(**wishes)
+    analyzed = analyze(model, calibration, per_channel=load_target(request.target).per_channel, **options)
+    from_file = scheme and scheme not in SCHEMES
+    planned = analyzed.with_plan_file(pathlib.Path(scheme)) if from_file else analyzed.plan(**wishes)
+    result = planned.repair(steps, time_budget=time_budget).convert().verify()
     return result.report() if result.folder else result
 
 
@@ -319,11 +377,26 @@ def _resize_text(size: str | int | tuple[int, int]) -> str:
     return size if isinstance(size, str) else resize_text((size, size) if isinstance(size, int) else size)
 
 
+def _target_of(folder: RunFolder, plan: Plan | None) -> Target | None:
+    """What a plan was made for; None where there is none, or it came from elsewhere."""
+    path = folder.path / "target.toml"
+    return replace(load_target(str(path)), name=plan.target) if plan is not None and path.is_file() else None
+
+
+def _network_of(folder: RunFolder) -> Network | None:
+    """The repaired network of a run; None without one."""
+    calibration = folder.load("repaired_calibration", Calibration)
+    if calibration is None or not (folder.path / "repaired.tflite").is_file():
+        return None
+    flatbuffer = folder.read_bytes("repaired.tflite")
+    return Network(flatbuffer, calibration, flatbuffer)
+
+
 def _opened(run: Run | str | pathlib.Path) -> Run:
     return run if isinstance(run, Run) else open_run(run)
 
 
 __all__ = [
-    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "cache", "check", "convert", "demo", "inspect", "open_run", "plan",
-    "prepare", "run",
+    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "cache", "check", "convert", "demo", "diff", "inspect",
+    "measure_latency", "open_run", "plan", "prepare", "repair", "run",
 ]  # fmt: skip

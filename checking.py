@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import pathlib
-import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .analyzer.errors import EXIT_LIMIT, EXIT_OK, EXIT_UNDECIDED, RunFolderError, UsageError
 from .analyzer.measures.statistics import decide, samples_needed
 from .analyzer.schema import Evaluation
 
-_POINTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:pt|pts|points?|%)?")
+if TYPE_CHECKING:
+    from .session import Run
+
+_CODES = {"holds": EXIT_OK, "broken": EXIT_LIMIT, "undecided": EXIT_UNDECIDED}
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = ""
       UsageError: There is no limit to check, or no drop was measured.
     """
     from .api import open_run
-    from .strategies.assignment.budget import parse_size
+    from .strategies.assignment.budgets import parse_size
+    from .strategies.request import parse_points
 
     if not (max_drop or max_bytes):
         raise UsageError("there is nothing to check", "give --max-drop 1pt, --max-bytes 2.8MB, or both")
@@ -72,12 +76,9 @@ def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = ""
                 "the run has no evaluation data: its drop stands on the samples that the plan was chosen on",
                 "run `bitplan verify DIR --evaluation DATA` first",
             )
-        match = _POINTS.fullmatch(max_drop.strip())
-        if match is None:
-            raise UsageError(f"the drop {max_drop!r} cannot be read", "write 1pt or 0.5")
-        points = float(match.group(1))
+        points = parse_points(max_drop)
         decision = decide(drop, points)
-        codes.append({"holds": EXIT_OK, "broken": EXIT_LIMIT, "undecided": EXIT_UNDECIDED}[decision])
+        codes.append(_CODES[decision])
         word = {"holds": "within", "broken": "OVER", "undecided": "undecided against"}[decision]
         enough = "" if decision != "undecided" else _images_needed(evaluation, points)
         parts.append(
@@ -95,6 +96,22 @@ def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = ""
         drop_low=drop.low if drop else None,
         drop_high=drop.high if drop else None,
     )
+
+
+def answer_code(run: Run) -> int:
+    """Exit code of a run that was asked for a largest drop: 0 it holds, 1 it does not, 5 too few samples to tell.
+
+    The evaluation data judges where it has labels and the file was run on it; else the samples of the trial do.
+    """
+    trial = run.planning.trial if run.planning is not None else None
+    if trial is None or trial.max_drop_points is None:
+        return EXIT_OK
+    verification = run.verification
+    if verification is not None and not verification.on_calibration:
+        judged = verification.find("plan")
+        if judged is not None and judged.drop_of == "accuracy" and judged.drop_points is not None:
+            return _CODES[decide(judged.drop_points, trial.max_drop_points)]
+    return {"holds": EXIT_OK, "fails": EXIT_LIMIT, "undecided": EXIT_UNDECIDED}[trial.answer]
 
 
 def _images_needed(evaluation: Evaluation, limit: float) -> str:

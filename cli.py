@@ -7,22 +7,62 @@ Exit codes: 0 good; 1 a limit does not hold; 2 usage or unsupported input; 3 the
 
 from __future__ import annotations
 
-import contextlib
-import enum
 import json
 import pathlib
-import shlex
 import sys
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .analyzer.errors import EXIT_OK, EXIT_USAGE, BitplanError
-from .analyzer.schema import DEFAULT_ALLOWED
+from .analyzer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BitplanError
+from .commands import command_line, exit_with_answer, names, stage, writing
+from .options import (
+    DEFAULT_ALLOW,
+    DEFAULT_STEPS,
+    TARGETS,
+    Allow,
+    ArenaBudget,
+    Balanced,
+    BopsBudget,
+    Budget,
+    CalibrationData,
+    EvaluationData,
+    Folder,
+    Force,
+    Io,
+    IoOption,
+    Json,
+    LatencyBudget,
+    LeftFloat,
+    MaxDrop,
+    MetricName,
+    MinimiseOption,
+    Model,
+    Out,
+    ParetoOption,
+    Preprocess,
+    RepairOption,
+    Resize,
+    SampleCount,
+    Scale,
+    Scheduler,
+    SchemeOption,
+    Seed,
+    Sensitivity,
+    SensitivityOption,
+    StepsOption,
+    Strategy,
+    StrategyOption,
+    TargetOption,
+    Threads,
+    TimeBudget,
+    Trust,
+    VerifyPoints,
+    Workers,
+)
 
 if TYPE_CHECKING:
-    from .session import Run
+    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,94 +76,9 @@ app = typer.Typer(
 )
 
 
-class Io(enum.StrEnum):
-    """Type of the model's inputs and outputs."""
-
-    float = "float"
-    int8 = "int8"
-    int16 = "int16"
-
-
-class Strategy(enum.StrEnum):
-    """Ways to choose."""
-
-    milp = "milp"
-    greedy = "greedy"
-    threshold = "threshold"
-    uniform = "uniform"
-
-
-class Target(enum.StrEnum):
-    """Where the model will run; only what every runtime of LiteRT has, for now."""
-
-    any = "any"
-
-
-class Sensitivity(enum.StrEnum):
-    """Ways to find sensitivities."""
-
-    refined = "refined"
-    linear = "linear"
-    exact = "exact"
-
-
-_DATA = "FILE.npz:INPUT[,LABELS], a FOLDER of images (subfolder = class), module:function, or tfds:NAME/SPLIT."
-Model = Annotated[str, typer.Argument(help="A .tflite, .keras or .h5 file, or a SavedModel folder.")]
-Folder = Annotated[pathlib.Path, typer.Argument(help="The run folder of the stage before.")]
-CalibrationData = Annotated[
-    str | None, typer.Option("--calibration", metavar="DATA", help=f"What ranges and plan are chosen on. {_DATA}")
-]
-EvaluationData = Annotated[
-    str | None, typer.Option("--evaluation", metavar="DATA", help="What judges the emitted file, once, at the end.")
-]
-SampleCount = Annotated[int, typer.Option("--calibration-samples", min=1, help="Take so many calibration samples.")]
-Balanced = Annotated[bool, typer.Option("--balanced", help="Draw them evenly over the classes, not the first ones.")]
-Resize = Annotated[str, typer.Option(metavar="SIZE", help="Resize images, bilinear: 96 or 96x128 (height x width).")]
-Scale = Annotated[str, typer.Option(help="Scale of the values: tf (-1..1), torch (ImageNet), 0-1 or raw.")]
-Preprocess = Annotated[str, typer.Option(metavar="MODULE:FUNCTION", help="Your own preprocessing of one sample.")]
-MetricName = Annotated[
-    str, typer.Option("--metric", metavar="MODULE:FUNCTION", help="metric(output, reference, label), higher is better.")
-]
-Budget = Annotated[
-    str | None,
-    typer.Option(
-        "--size-budget", metavar="SIZE", help="2.75MB, 310KiB, 3.2x (than float), or none. Unless given: int8 + 3 %."
-    ),
-]
-Allow = Annotated[
-    str, typer.Option(metavar="SCHEMES", help="Comma-separated: w4a8, w4a16, w8a8, w8a16, w16a8, w16a16, float.")
-]
-DEFAULT_ALLOW = ",".join(DEFAULT_ALLOWED)
-IoOption = Annotated[Io, typer.Option("--io", help="Type of the model's inputs and outputs.")]
-TargetOption = Annotated[Target, typer.Option("--target", help="Where the model will run.")]
-StrategyOption = Annotated[Strategy, typer.Option("--strategy", help="How to choose.")]
-Seed = Annotated[int, typer.Option(help="Of draws, made-up data and the bootstrap.")]
-Out = Annotated[pathlib.Path, typer.Option("--out", "-o", metavar="DIR", help="The run folder.")]
-Force = Annotated[bool, typer.Option("--force", help="Write into a folder that holds something else.")]
-Trust = Annotated[bool, typer.Option("--trust-model", help="Let code inside the model file (Lambda layers) run.")]
-Threads = Annotated[int, typer.Option("--workers", min=1, max=64, help="Threads.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, max=256, help="Sweep with so many processes; unless given, with 2 threads.")
-]
-Scheduler = Annotated[
-    str,
-    typer.Option(
-        metavar="ADDRESS", help="Sweep on a running Dask cluster, e.g. tcp://10.0.0.1:8786; bitplan\\[cluster]."
-    ),
-]
-SensitivityOption = Annotated[
-    Sensitivity,
-    typer.Option(help="Estimate all and measure the worst (refined), only estimate (linear), or measure all (exact)."),
-]
-LeftFloat = Annotated[
-    bool, typer.Option("--left-float/--no-left-float", help="Also measure the worst layers in float, the rest in int8.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-
-
 @app.command(
     epilog="bitplan run model.keras --calibration photos/ --evaluation test.npz:x,y --resize 96 --scale tf "
-    "--size-budget 2.8MB --out out"
+    "--target litert-cpu --size-budget 2.8MB --out out"
 )
 def run(
     model: Model,
@@ -137,9 +92,18 @@ def run(
     metric: MetricName = "",
     size_budget: Budget = None,
     allow: Allow = DEFAULT_ALLOW,
-    target: TargetOption = Target.any,
+    arena_budget: ArenaBudget = "",
+    latency_budget: LatencyBudget = "",
+    bops_budget: BopsBudget = "",
+    max_drop: MaxDrop = "",
+    minimise: MinimiseOption = None,
+    target: TargetOption = TARGETS[0],
     io: IoOption = Io.float,
     strategy: StrategyOption = Strategy.milp,
+    pareto: ParetoOption = None,
+    verify_points: VerifyPoints = 0,
+    repair: RepairOption = False,
+    time_budget: TimeBudget = "",
     seed: Seed = 0,
     out: Out = pathlib.Path("bitplan-out"),
     force: Force = False,
@@ -154,17 +118,20 @@ def run(
     from . import api
     from .terminal import Console
 
-    with Console(as_json) as console, _writing(out, force):
+    with Console(as_json) as console, writing(out, force):
         result = api.run(
             model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
             resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, size_budget=size_budget,
-            allow=_names(allow), io=io.value, strategy=strategy.value, seed=seed, out=out, force=force,
-            trust_model=trust_model, workers=workers, scheduler=scheduler,
+            arena_budget=arena_budget, latency_budget=latency_budget, bops_budget=bops_budget, max_drop=max_drop,
+            minimise=minimise or "", allow=names(allow), target=target, io=io.value, strategy=strategy.value,
+            pareto=pareto or "", verify_points=verify_points, repair=repair, time_budget=time_budget, seed=seed,
+            out=out, force=force, trust_model=trust_model, workers=workers, scheduler=scheduler,
             sensitivity=sensitivity.value, left_float=left_float,
-            command=_command(), reporter=console.reporter, warn=console.warn,
+            command=command_line(), reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()
-        console.result(result, ("worst", "comparison", "answer", "files"))
+        console.result(result, ("worst", "plan", "repair", "comparison", "answer", "files"))
+    exit_with_answer(result)
 
 
 @app.command(epilog="bitplan inspect model.tflite")
@@ -204,31 +171,88 @@ def analyze(
     from . import api
     from .terminal import Console
 
-    with Console(as_json) as console, _writing(out, force):
+    with Console(as_json) as console, writing(out, force):
         result = api.analyze(
             model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
             resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, seed=seed, out=out, force=force,
             trust_model=trust_model, workers=workers, scheduler=scheduler,
             sensitivity=sensitivity.value, left_float=left_float,
-            command=_command(), reporter=console.reporter, warn=console.warn,
+            command=command_line(), reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()
         console.result(result, ("worst", "files"))
 
 
-@app.command(epilog="bitplan plan out --size-budget 2.75MB --allow w8a8,w16a8")
+@app.command(epilog="bitplan plan out --size-budget 2.75MB --target ethos-u55 --pareto size --verify-points 4")
 def plan(
     folder: Folder,
     size_budget: Budget = None,
     allow: Allow = DEFAULT_ALLOW,
-    target: TargetOption = Target.any,
+    arena_budget: ArenaBudget = "",
+    latency_budget: LatencyBudget = "",
+    bops_budget: BopsBudget = "",
+    max_drop: MaxDrop = "",
+    minimise: MinimiseOption = None,
+    target: TargetOption = TARGETS[0],
     io: IoOption = Io.float,
     strategy: StrategyOption = Strategy.milp,
+    pareto: ParetoOption = None,
+    verify_points: VerifyPoints = 0,
     as_json: Json = False,
 ) -> None:
     """Chooses a precision for every layer of an analyzed model, and writes plan.json, which you may edit."""
-    _stage(as_json, folder, ("plan", "files"), with_plan=False, step=lambda r: r.plan(
-        size_budget, allow=_names(allow), io=io.value, strategy=strategy.value))  # fmt: skip
+    result = stage(as_json, folder, ("plan", "files"), with_plan=False, step=lambda r: r.plan(
+        size_budget, arena_budget=arena_budget, latency_budget=latency_budget, bops_budget=bops_budget,
+        max_drop=max_drop, minimise=minimise or "", allow=names(allow), target=target, io=io.value,
+        strategy=strategy.value, pareto=pareto or "", verify_points=verify_points))  # fmt: skip
+    exit_with_answer(result)
+
+
+@app.command(
+    epilog="bitplan repair model.keras --calibration photos/ --evaluation test.npz:x,y --resize 96 --scale tf "
+    "--scheme w4a8 --time-budget 15m --out repaired"
+)
+def repair(
+    model: Model,
+    calibration: CalibrationData = None,
+    evaluation: EvaluationData = None,
+    calibration_samples: SampleCount = 256,
+    balanced: Balanced = False,
+    resize: Resize = "",
+    scale: Scale = "raw",
+    preprocess: Preprocess = "",
+    metric: MetricName = "",
+    scheme: SchemeOption = "",
+    size_budget: Budget = None,
+    arena_budget: ArenaBudget = "",
+    latency_budget: LatencyBudget = "",
+    allow: Allow = DEFAULT_ALLOW,
+    target: TargetOption = TARGETS[0],
+    io: IoOption = Io.float,
+    steps: StepsOption = DEFAULT_STEPS,
+    time_budget: TimeBudget = "15m",
+    seed: Seed = 0,
+    out: Out = pathlib.Path("bitplan-out"),
+    force: Force = False,
+    trust_model: Trust = False,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Wins accuracy back without spending bits: repairs the planned network, without labels, and makes its file."""
+    from . import api
+    from .terminal import Console
+
+    with Console(as_json) as console, writing(out, force):
+        result = api.repair(
+            model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
+            resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, scheme=scheme,
+            size_budget=size_budget, arena_budget=arena_budget, latency_budget=latency_budget, allow=names(allow),
+            target=target, io=io.value, steps=names(steps), time_budget=time_budget, seed=seed, out=out, force=force,
+            trust_model=trust_model, workers=workers, left_float=False,
+            command=command_line(), reporter=console.reporter, warn=console.warn,
+        )  # fmt: skip
+        console.close_progress()
+        console.result(result, ("plan", "repair", "comparison", "answer", "files"))
 
 
 @app.command(epilog="bitplan convert out --plan my-plan.json")
@@ -238,19 +262,19 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Makes model.tflite from plan.json and checks the type of every tensor in it."""
-    _stage(as_json, folder, ("files",), lambda r: r.with_plan_file(plan).convert(), with_plan=plan is None)
+    stage(as_json, folder, ("files",), lambda r: r.with_plan_file(plan).convert(), with_plan=plan is None)
 
 
 @app.command(epilog="bitplan verify out --evaluation test.npz:x,y")
 def verify(folder: Folder, evaluation: EvaluationData = None, as_json: Json = False) -> None:
     """Runs model.tflite and its baselines beside the float model."""
-    _stage(as_json, folder, ("comparison", "answer", "files"), lambda r: r.convert().verify(evaluation))
+    stage(as_json, folder, ("comparison", "answer", "files"), lambda r: r.convert().verify(evaluation))
 
 
 @app.command(epilog="bitplan report out")
 def report(folder: Folder, as_json: Json = False) -> None:
     """Writes report.html and report.json from whatever the run folder holds."""
-    _stage(as_json, folder, ("answer", "files"), lambda r: r.report())
+    stage(as_json, folder, ("answer", "files"), lambda r: r.report())
 
 
 @app.command(epilog="bitplan audit float.tflite int8.tflite --evaluation test.npz:x,y --scale tf --out audit")
@@ -274,11 +298,11 @@ def audit(
     from . import api
     from .terminal import Console
 
-    with Console(as_json) as console, _writing(out, force):
+    with Console(as_json) as console, writing(out, force):
         found = api.audit(
             float_model, quantized, evaluation=evaluation, calibration=calibration, resize=resize, scale=scale,
             preprocess=preprocess, samples=samples, seed=seed, out=out, force=force, trust_model=trust_model,
-            workers=workers, command=_command(), reporter=console.reporter, warn=console.warn,
+            workers=workers, command=command_line(), reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()
         console.audit(found, out)
@@ -301,6 +325,48 @@ def check(
     raise typer.Exit(found.exit_code)
 
 
+@app.command(epilog="bitplan diff out-1 out-2")
+def diff(
+    before: Annotated[pathlib.Path, typer.Argument(help="A run folder, or a plan.json.")],
+    after: Annotated[pathlib.Path, typer.Argument(help="Another, of the same network, retrained or not.")],
+    as_json: Json = False,
+) -> None:
+    """What changed between two plans or two runs: ops, bytes, memory, error, and accuracy where it was measured."""
+    from . import api
+    from .terminal import Console
+
+    with Console(as_json) as console:
+        console.diff(api.diff(before, after))
+
+
+@app.command(epilog="bitplan measure-latency model.tflite --out cpu.toml")
+def measure_latency(
+    model: Model,
+    out: Annotated[
+        pathlib.Path, typer.Option("--out", "-o", metavar="FILE", help="The table, for --target of plan and run.")
+    ] = pathlib.Path("latency.toml"),
+    base: Annotated[
+        str, typer.Option(metavar="TARGET", help="Time the schemes of this target, a name or a .toml file.")
+    ] = "litert-cpu",
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads that a kernel may use.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="To spend on each op and scheme.")] = 0.05,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    trust_model: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Times every op in every scheme on this machine, without data, and writes a target to plan with."""
+    from . import api
+    from .terminal import Console
+
+    with Console(as_json) as console:
+        found = api.measure_latency(
+            model, out=out, base=base, threads=threads, seconds=seconds, force=force, trust_model=trust_model,
+            reporter=console.reporter, warn=console.warn,
+        )  # fmt: skip
+        console.close_progress()
+        console.latencies(found)
+
+
 @app.command(epilog="bitplan demo --out demo")
 def demo(
     out: Out = pathlib.Path("bitplan-demo"),
@@ -314,9 +380,9 @@ def demo(
     from . import api
     from .terminal import Console
 
-    with Console(as_json) as console, _writing(out, force):
+    with Console(as_json) as console, writing(out, force):
         result = api.demo(
-            out=out, size_budget=size_budget, force=force, workers=workers, scheduler=scheduler, command=_command(),
+            out=out, size_budget=size_budget, force=force, workers=workers, scheduler=scheduler, command=command_line(),
             reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()
@@ -355,42 +421,13 @@ def main() -> None:
         _print_error(problem, "see bitplan --help", code)
         print(f"bitplan: {problem}", file=sys.stderr)
     except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except SystemExit as ended:  # how typer ends, also where somebody pressed Ctrl-C
+        code = ended.code
+    if code == EXIT_INTERRUPTED:
         print("bitplan: stopped; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(130)
     sys.exit(code or EXIT_OK)
 
 
 def _print_error(problem: str, remedy: str, exit_code: int) -> None:
     print(json.dumps({"error": problem, "remedy": remedy, "exit_code": exit_code}))
-
-
-def _stage(
-    as_json: bool, folder: pathlib.Path, parts: tuple[str, ...], step: Callable[[Run], Run], *, with_plan: bool = True
-) -> None:
-    """A command that reads a run folder, takes one step, and prints."""
-    from . import api
-    from .analyzer.runs import RunFolder
-    from .terminal import Console
-
-    with Console(as_json) as console, RunFolder.open(folder).lock():
-        opened = api.open_run(folder, with_plan=with_plan, reporter=console.reporter, warn=console.warn)
-        result = step(opened)
-        console.close_progress()
-        console.result(result, parts)
-
-
-@contextlib.contextmanager
-def _writing(out: pathlib.Path, force: bool) -> Iterator[None]:
-    """Keeps other processes out of the run folder; one that holds something else is refused before any work."""
-    from .analyzer.runs import RunFolder
-
-    with RunFolder.create(out, force).lock():
-        yield
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _command() -> str:
-    return shlex.join(["bitplan", *sys.argv[1:]])

@@ -10,7 +10,9 @@ from .analyzer.runs import RunFolder
 from .analyzer.schema import Format, Plan, Provenance, Results
 from .analyzer.serialize import dumps
 from .record import AFTER_ANALYSIS, versions
+from .repairing import save_repair
 from .session import Run
+from .strategies.targets import ANY_TARGET, to_toml
 
 
 def save(run: Run, folder: str | pathlib.Path, *, force: bool) -> Run:
@@ -23,6 +25,12 @@ def save(run: Run, folder: str | pathlib.Path, *, force: bool) -> Run:
     for stage, value in (("calibration", run.calibration), ("sensitivity", run.sensitivity), ("plan", run.plan_)):
         if value is not None:
             run.save_stage(stage, value, "")
+    if run.planning is not None:
+        run.save_stage("planning", run.planning, "")
+    if run.repair_ is not None and run.network is not None:
+        save_repair(run, run.repair_, run.network)
+    if run.target is not None:
+        target.write_bytes("target.toml", to_toml(run.target).encode())
     if run.plan_ is not None:
         run = run.convert()
         if run.verification is None:
@@ -34,15 +42,17 @@ def save(run: Run, folder: str | pathlib.Path, *, force: bool) -> Run:
 
 
 def write_report(run: Run) -> None:
-    """Writes `report.json` and `report.html` into the run's folder."""
+    """Writes `report.json`, `report.html` and `report.md` into the run's folder."""
     from .reports.export import report_json
     from .reports.html import render
+    from .reports.summary import markdown_summary
 
     if run.folder is None:
         raise UsageError("a report needs a folder", "use save(folder)")
     results = results_of(run)
     run.folder.write_bytes("report.json", dumps(report_json(results)).encode())
     run.folder.write_bytes("report.html", render(results).encode())
+    run.folder.write_bytes("report.md", markdown_summary(results).encode())
 
 
 def results_of(run: Run) -> Results:
@@ -64,6 +74,8 @@ def results_of(run: Run) -> Results:
         calibration=run.calibration,
         sensitivity=run.sensitivity,
         plan=run.plan_,
+        planning=run.planning,
+        repair=run.repair_,
         verification=run.verification,
         notes=(*run.inputs.notes, *_plan_notes(run)),
     )
@@ -88,10 +100,10 @@ def _slow_on_a_cpu(run: Run, plan: Plan) -> tuple[str, ...]:
     slow = sum(
         1 for op, scheme in zip(run.graph.ops, plan.schemes, strict=True) if scheme.format is Format.INT16 and op.macs
     )
-    if not slow:
+    if not slow or plan.target != ANY_TARGET:
         return ()
     layers = "layer runs" if slow == 1 else "layers run"
     return (
         f"{slow} {layers} with int16 activations. On a CPU, LiteRT has only reference kernels for them, tens of "
-        "times slower than int8; where the model runs on a CPU, plan with --allow w4a8,w8a8,w16a8,float.",
+        "times slower than int8; where the model runs on a CPU, plan with --target litert-cpu.",
     )

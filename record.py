@@ -7,29 +7,37 @@ import importlib.metadata
 import inspect
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .analyzer.errors import UsageError
 from .analyzer.inputs.dataset import Samples, check_labels, overlap_warnings, range_warnings
 from .analyzer.inputs.declaration import DataDeclaration
 from .analyzer.network.graph import scores_classes
 from .analyzer.runs import content_key
-from .analyzer.schema import SCHEMES, Format, Graph
+from .analyzer.schema import Graph
 
 _PACKAGES = ("bitplan", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "scipy")
 
 
-_REPORT = ("report.json", "report.html")
+_REPORT = ("report.json", "report.html", "report.md")
 AFTER_CONVERSION = ("verification.json", *_REPORT)
-AFTER_PLAN = (
+AFTER_REPAIR = (
     "model.tflite",
     "model.MISMATCH.tflite",
     "recipe.json",
     "ranges.json",
+    "prepared.tflite",
     "emitted.json",
     *AFTER_CONVERSION,
+)
+AFTER_PLAN = (
+    "planning.json",
+    "target.toml",
+    "repair.json",
+    "repaired_calibration.json",
+    "repaired.tflite",
+    *AFTER_REPAIR,
 )
 AFTER_ANALYSIS = ("plan.json", *AFTER_PLAN)
 """Files of a run folder that belong to what a new plan, or a new analysis, replaces."""
@@ -139,23 +147,3 @@ def source_key(function: Callable[..., Any]) -> str:
     path = inspect.getsourcefile(function)
     source = pathlib.Path(path).read_bytes() if path else b""
     return hashlib.sha256(function.__qualname__.encode() + b"\n" + source).hexdigest()
-
-
-def check_plan_options(size_budget: str | int | None, allow: Sequence[str], io: str, strategy: str) -> None:
-    """Rejects what no plan can be made from, before anything long is started.
-
-    Raises:
-      UsageError: The size cannot be read, or a scheme, a format or a strategy is unknown.
-    """
-    from .strategies.assignment import STRATEGIES
-    from .strategies.assignment.budget import parse_size
-
-    if size_budget is not None and str(size_budget).strip().lower() != "none":
-        parse_size(str(size_budget), sys.maxsize)
-    unknown = [name for name in allow if name not in SCHEMES]
-    if unknown or not allow:
-        problem = f"there is no scheme called {', '.join(unknown)}" if unknown else "no scheme is allowed"
-        raise UsageError(problem, f"choose from {', '.join(SCHEMES)}")
-    for value, known, what in ((io, list(Format), "io format"), (strategy, list(STRATEGIES), "strategy")):
-        if value not in known:
-            raise UsageError(f"there is no {what} {value!r}", f"choose from {', '.join(known)}")

@@ -13,22 +13,25 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .analyzer.cache import Cache
 from .analyzer.errors import PlanMismatch, RunFolderError, UnsupportedModel
 from .analyzer.inputs.functions import import_function
 from .analyzer.measures.crew import Crew
 from .analyzer.measures.per_sample import Metric
+from .analyzer.network import flatbuffer as fb
+from .analyzer.network.graph import rebuild_graph
 from .analyzer.runs import RunFolder, content_key, read_stage
 from .analyzer.schema import (
-    DEFAULT_ALLOWED,
     Calibration,
-    Format,
     Graph,
     Plan,
+    Planning,
+    RepairLog,
     Results,
     SensitivityTable,
+    Target,
     TypeMismatch,
     Verification,
 )
@@ -44,6 +47,11 @@ from .record import (
     versions_key,
 )
 from .run_data import calibration_samples, evaluation_samples, with_evaluation
+from .strategies.targets import to_toml
+
+if TYPE_CHECKING:
+    from .analyzer.conversion.converter import Conversion
+    from .strategies.repair.material import Network
 
 _T = TypeVar("_T")
 
@@ -70,9 +78,12 @@ class Run:
       flatbuffer: The float network, normalised.
       graph: Of `flatbuffer`.
       inputs: What was given.
-      calibration, sensitivity, plan_, verification: Results of the stages that were run; else None.
+      calibration, sensitivity, plan_, planning, verification: Results of the stages that were run; else None.
+      repair_, network: What repairs did, and the float network and ranges that they made; None without.
+      target: What the plan was made for; None where nobody knows.
       model: The emitted file.
       made_from: Key of the plan and the ranges that `model` was made from.
+      recipe, ranges, prepared: What litert-quantizer was given for `model`; empty where the folder has them already.
       folder: Where the stages are kept; None to keep them in memory only.
       crew: Who sweeps; its number of threads is that of the other stages too.
     """
@@ -86,10 +97,16 @@ class Run:
     model: bytes | None = None
     made_from: str = ""
     recipe: tuple[Mapping[str, Any], ...] = ()
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    prepared: bytes = b""
     verification: Verification | None = None
+    planning: Planning | None = None
+    repair_: RepairLog | None = None
+    network: Network | None = None
+    target: Target | None = None
     folder: RunFolder | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
+    calibration_object: Any = field(default=None, repr=False, compare=False)
     calibration_data: Any = field(default=None, repr=False, compare=False)
     evaluation_data: Any = field(default=None, repr=False, compare=False)
     metric_function: Metric | None = field(default=None, repr=False, compare=False)
@@ -104,7 +121,9 @@ class Run:
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
-    def analyze(self, *, sensitivity: str = DEFAULT_MODE, left_float: bool = True) -> Run:
+    def analyze(
+        self, *, sensitivity: str = DEFAULT_MODE, left_float: bool = True, per_channel: bool = True
+    ) -> Run:  # fmt: skip
         """Calibrates and measures sensitivities.
 
         Args:
@@ -116,42 +135,21 @@ class Run:
 
         return analyze(self, sensitivity, left_float=left_float)
 
-    def plan(
-        self,
-        size_budget: str | int | None = None,
-        *,
-        allow: Sequence[str] = DEFAULT_ALLOWED,
-        io: str = "float",
-        strategy: str = "milp",
-    ) -> Run:
-        """Chooses a scheme for every op, least predicted error within the budget.
+    def plan(self, size_budget: str | int | None = None, **wishes: Any) -> Run:
+        """Chooses a scheme for every op: least predicted error within budgets, or least of something else.
+
+        The file is made and measured on calibration data that was held back, and planned again where the prediction
+        misses.
 
         Args:
           size_budget: Bytes of the file: `2.75MB`, `310KiB`, `3.2x` (of the float file), a number, or `none` for no
             limit. None allows 3 % more than int8 everywhere has (no limit where int8 is not allowed).
-          allow: Names of schemes.
-          io: Format of the model's inputs and outputs: `float`, `int8` or `int16`.
-          strategy: `milp`, `greedy`, `threshold` or `uniform`.
+          wishes: The other fields of `Request`, such as `target="ethos-u55"` or `max_drop="1pt"`.
         """
-        from .strategies.loop import plan_to_budget
+        from .planning import plan
+        from .strategies.request import Request
 
-        if self.sensitivity is None or self.calibration is None:
-            raise RunFolderError("the model has not been analyzed", "run `bitplan analyze` first")
-        budget = self._budget(size_budget, allow, Format(io))
-        if size_budget is None and budget is not None and budget >= self.graph.file_bytes:
-            # A tiny model is smaller in float than its int8 file with all its scales. Nobody quantizes to hear that.
-            allow = tuple(name for name in allow if name != "float")
-        self.reporter("Choosing a precision for every layer")(0, 1)
-        with self.timed("plan_s") as measured:
-            plan, conversion = plan_to_budget(
-                self.flatbuffer, self.graph, self.sensitivity, self.calibration,
-                budget_bytes=budget, allowed=allow, io=Format(io), strategy=strategy,
-            )  # fmt: skip
-        run = self._planned(plan)
-        return replace(
-            run, model=conversion.model, made_from=run._plan_key(), recipe=conversion.recipe, ranges=conversion.ranges,
-            measured=measured(),
-        )  # fmt: skip
+        return plan(self, Request(size_budget=size_budget, **wishes))
 
     def with_plan(self, plan: Plan) -> Run:
         """Takes a plan from elsewhere, such as one that a person has edited.
@@ -162,6 +160,10 @@ class Run:
         from .analyzer.conversion.converter import check_plan
 
         check_plan(self.graph, plan)
+        if plan.graph_digest != self.graph.digest:
+            self.warn(
+                "the plan is of a network of the same structure with other weights: its predictions are that one's"
+            )
         return self._planned(plan)
 
     def with_plan_file(self, path: pathlib.Path | None) -> Run:
@@ -183,12 +185,9 @@ class Run:
             raise RunFolderError("there is no plan", "run `bitplan plan` first")
         run = self
         if run.model is None:
-            sums = self.calibration.partial_sums
-            conversion = convert(self.flatbuffer, self.graph, self.calibration, self.plan_, sums)
-            run = replace(
-                run, model=conversion.model, made_from=run._plan_key(), recipe=conversion.recipe,
-                ranges=conversion.ranges,
-            )  # fmt: skip
+            network = run.to_convert
+            graph = rebuild_graph(network.flatbuffer, self.graph)
+            run = run._with_model(convert(network.flatbuffer, graph, network.calibration, self.plan_))
         assert run.model is not None
         if run.made_from != run._plan_key():
             raise RunFolderError(
@@ -218,7 +217,23 @@ class Run:
             if run.recipe:  # a model that was read from the folder has its recipe there
                 run.folder.write_bytes("recipe.json", dumps(list(run.recipe)).encode())
                 run.folder.write_bytes("ranges.json", dumps(run.ranges).encode())
+                run.folder.discard("prepared.tflite")
+                if run.prepared != run.flatbuffer:
+                    run.folder.write_bytes("prepared.tflite", run.prepared)
         return run
+
+    def repair(self, steps: Sequence[str] = (), *, time_budget: str | float | None = None) -> Run:
+        """Wins accuracy back before bits are spent: repairs the planned network without labels, and makes its file.
+
+        Each step is measured on the emitted file, on samples that are held back, and kept only where it helps.
+
+        Args:
+          steps: Names of repairs; none for all of them.
+          time_budget: For everything: `15m`, `90s`, or seconds; None for no limit.
+        """
+        from .repairing import repair
+
+        return repair(self, steps, time_budget)
 
     def verify(self, evaluation: Any = None) -> Run:
         """Runs the emitted file and its baselines beside the float model on the evaluation samples.
@@ -226,7 +241,7 @@ class Run:
         Args:
           evaluation: Other evaluation data than the run's own: what `analyze` takes.
         """
-        from .strategies.judgement import judge
+        from .strategies.judgement import judge, times_on_this_machine
 
         if self.model is None or self.plan_ is None or self.calibration is None:
             raise RunFolderError("there is no emitted file", "run `bitplan convert` first")
@@ -249,10 +264,14 @@ class Run:
         with run.timed("verify_s") as measured:
             verification = judge(
                 run.flatbuffer, run.graph, run.calibration, run.plan_, run.model, samples,
-                on_calibration=on_calibration, metric=run.metric(), seed=run.inputs.options.seed, workers=run.workers,
-                progress=run.reporter("Running the emitted file and its baselines"),
+                on_calibration=on_calibration, repaired=run.network is not None, target=run.target,
+                metric=run.metric(), seed=run.inputs.options.seed,
+                workers=run.workers, warn=run.warn, progress=run.reporter("Running the emitted file and its baselines"),
             )  # fmt: skip
-        run = replace(run, verification=verification, measured=measured())
+        times = times_on_this_machine(
+            run.flatbuffer, run.graph, run.calibration, run.plan_, run.model, run.target
+        )  # fmt: skip
+        run = replace(run, verification=verification, measured={**measured(), **times})
         run.save_stage("verification", verification, key)
         return run
 
@@ -280,18 +299,6 @@ class Run:
 
     # --- what the stages share ---------------------------------------------------------------------------------------
 
-    def _budget(self, size_budget: str | int | None, allow: Sequence[str], io: Format) -> int | None:
-        from .strategies.assignment.budget import parse_size
-        from .strategies.loop import default_budget
-
-        if size_budget is None:
-            calibration = self.calibration
-            assert calibration is not None
-            return default_budget(self.flatbuffer, self.graph, calibration, io) if "w8a8" in allow else None
-        if str(size_budget).strip().lower() == "none":
-            return None
-        return parse_size(str(size_budget), self.graph.file_bytes)
-
     def metric(self) -> Metric | None:
         """The user's metric."""
         if self.metric_function is not None:
@@ -312,22 +319,47 @@ class Run:
     def _plan_key(self) -> str:
         """Key of what an emitted file is made from."""
         assert self.plan_ is not None and self.calibration is not None
+        network = self.to_convert
         schemes = [assignment.scheme for assignment in self.plan_.assignments]
-        ranges = [(t, r.minimum, r.maximum) for t, r in self.calibration.ranges.items()]
-        sums = list(self.calibration.partial_sums.items())
-        return content_key(versions_key(), self.graph.digest, schemes, self.plan_.io.value, ranges, sums)
+        ranges = [(t, r.minimum, r.maximum) for t, r in network.calibration.ranges.items()]
+        sums = list(network.calibration.sums(self.plan_.per_channel).items())
+        made = (schemes, self.plan_.io.value, self.plan_.per_channel, ranges, sums)
+        return content_key(versions_key(), fb.digest(network.flatbuffer), *made)
+
+    @property
+    def to_convert(self) -> Network:
+        """The float network and the ranges that the emitted file is made from: repaired ones where there are any."""
+        from .strategies.repair.material import Network
+
+        if self.network is not None:
+            return self.network
+        assert self.calibration is not None
+        return Network(self.flatbuffer, self.calibration, self.flatbuffer)
+
+    def _with_model(self, conversion: Conversion) -> Run:
+        return replace(
+            self, model=conversion.model, made_from=self._plan_key(), recipe=conversion.recipe,
+            ranges=conversion.ranges, prepared=conversion.prepared,
+        )  # fmt: skip
+
+    def with_new_plan(self, plan: Plan, target: Target, conversion: Conversion) -> Run:
+        """The run with a plan of its own, the target it was made for and the file that was made from it."""
+        return replace(self, target=target)._planned(plan)._with_model(conversion)
 
     def _planned(self, plan: Plan) -> Run:
         """The run with a plan; what was made from another one is forgotten, here and in the folder."""
-        run = replace(self, plan_=plan, model=None, made_from="", verification=None)
+        run, same = replace(self, plan_=plan, model=None, made_from="", verification=None), self.plan_ == plan
         if run.folder:
             previous = None
-            with contextlib.suppress(RunFolderError):  # a plan that cannot be read is another plan
-                previous = run.folder.load("plan", Plan)
+            with contextlib.suppress(RunFolderError):  # a plan that cannot be read, or is not there, is another plan
+                previous = None if run.folder.is_edited("plan") else run.folder.load("plan", Plan)
+            same = same and previous == plan
             if previous != plan:
                 run.folder.discard(*AFTER_PLAN)
+                if run.target is not None:
+                    run.folder.write_bytes("target.toml", to_toml(run.target).encode())
             run.save_stage("plan", plan, "")
-        return run
+        return run if same else replace(run, planning=None, repair_=None, network=None)
 
     def load_stage(self, stage: str, cls: type[_T], key: str) -> _T | None:
         """A stage that an earlier process finished; None for a metric that cannot be told from another."""

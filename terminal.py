@@ -14,14 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from .analyzer.cache import CacheContents
-    from .analyzer.schema import Audit
+    from .analyzer.schema import Audit, RunDiff
     from .checking import Check
-    from .reports.cells import Table
+    from .latency import Latencies
+    from .reports.cells import PlanPart, Table
+    from .reports.repair_cells import RepairPart
     from .session import Run
 
 _FILES = (
     "model.tflite", "plan.json", "recipe.json", "ranges.json", "calibration.json", "sensitivity.json",
-    "verification.json", "report.json", "report.html",
+    "planning.json", "repair.json", "verification.json", "report.json", "report.md", "report.html",
 )  # fmt: skip
 _WORST = 10
 
@@ -74,7 +76,7 @@ class Console:
             self._progress = None
 
     def result(self, run: Run, parts: tuple[str, ...]) -> None:
-        """Prints parts of a run: `worst`, `comparison`, `plan`, `answer`, `files`."""
+        """Prints parts of a run: `worst`, `comparison`, `plan`, `repair`, `answer`, `files`."""
         from .reports.view import build_view
 
         if self._json:
@@ -86,9 +88,11 @@ class Console:
         if "worst" in parts and view.sensitivity is not None:
             self._table(view.sensitivity.by_scheme, "The ten worst layers", _WORST)
             print(view.sensitivity.method)
-        if "plan" in parts and run.plan_ is not None and view.strip is not None:
+        if "plan" in parts and view.plan is not None and view.strip is not None:
+            self._plan(view.plan)
             print(view.strip.summary)
-            print(f"Predicted: {run.plan_.predicted_bytes} bytes, nmse {run.plan_.predicted_nmse:.3g}")
+        if "repair" in parts and view.repairs is not None:
+            self._repairs(view.repairs)
         if "comparison" in parts and view.comparison is not None:
             self._table(view.comparison, view.comparison.caption)
         if "answer" in parts:
@@ -117,6 +121,21 @@ class Console:
         if view.refused is not None:
             self._table(view.refused, view.refused.caption)
         print(view.verdict.text)
+
+    def diff(self, found: RunDiff) -> None:
+        """Prints the ops in which two plans differ, what changes as a whole, and what was measured of both files."""
+        if self._json:
+            from .analyzer.serialize import to_jsonable
+
+            self._document(to_jsonable(found))
+            return
+        from .reports.plan import diff_measured, diff_table, diff_totals
+
+        if found.plans.changes:
+            self._table(diff_table(found.plans), "Ops that differ")
+        print(diff_totals(found.plans, found.latency_unit))
+        if found.before is not None and found.after is not None:
+            print(diff_measured(found.before, found.after))
 
     def audit(self, found: Audit, out: pathlib.Path) -> None:
         """Prints an audit's verdict and worst sources."""
@@ -159,9 +178,38 @@ class Console:
                 f"last used {entry.last_used}"
             )
 
+    def latencies(self, found: Latencies) -> None:
+        """Prints the time of every op by scheme, and how well they add up to those of whole files."""
+        if self._json:
+            from .analyzer.serialize import to_jsonable
+
+            self._document(to_jsonable(found))
+            return
+        from .latency import latency_table
+
+        table = latency_table(found)
+        self._table(table, table.caption)
+        for file in found.files:
+            print(f"{file.scheme} everywhere: {file.predicted_ms:.3f} ms predicted, {file.measured_ms:.3f} ms measured")
+        if found.table:
+            print(found.table)
+
     def _document(self, value: Any) -> None:
         json.dump(value, sys.stdout, indent=1)
         sys.stdout.write("\n")
+
+    def _plan(self, part: PlanPart) -> None:
+        from .reports.summary import plan_summary
+
+        if part.frontier:
+            self._table(part.frontier.table, part.frontier.table.caption)
+        print(f"\n{plan_summary(part)}")
+
+    def _repairs(self, part: RepairPart) -> None:
+        from .reports.summary import repair_summary
+
+        self._table(part.steps, part.steps.caption)
+        print(repair_summary(part))
 
     def _table(self, table: Table, title: str, most: int | None = None) -> None:
         """Prints a table as Markdown, which pastes into an issue or a pull request."""

@@ -10,6 +10,7 @@ EXIT_LIMIT = 1
 EXIT_USAGE = 2
 EXIT_MISMATCH = 3
 EXIT_UNDECIDED = 5
+EXIT_INTERRUPTED = 130
 
 
 class BitplanError(Exception):
@@ -52,21 +53,23 @@ class ShapeMismatch(BitplanError):
 
 
 class ImpossibleBudget(BitplanError):
-    """No assignment fits the budget.
+    """No assignment fits the budgets.
 
     Args:
       problem, remedy: As in `BitplanError`.
-      smallest_bytes: The smallest file there is, as far as is known.
+      smallest: The least that the limit would have to be, as far as is known.
+      limit: What is limited: `file_bytes`, `arena_bytes`, `latency`, `bops` or `noise`.
     """
 
     exit_code = EXIT_LIMIT
 
-    def __init__(self, problem: str, remedy: str, smallest_bytes: int) -> None:
+    def __init__(self, problem: str, remedy: str, smallest: float, limit: str = "file_bytes") -> None:
         super().__init__(problem, remedy)
-        self.smallest_bytes = smallest_bytes
+        self.smallest = smallest
+        self.limit = limit
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.problem, self.remedy, self.smallest_bytes)
+        return type(self), (self.problem, self.remedy, self.smallest, self.limit)
 
 
 class SolverStopped(BitplanError):

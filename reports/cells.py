@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .repair_cells import RepairPart
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,99 @@ class SensitivityPart:
 
 
 @dataclass(frozen=True)
+class OpinionPart:
+    """What the target's own tool says of the emitted file.
+
+    Attributes:
+      source: Tool, version and setting: what every figure of it is shown with.
+      refusal: Why the target cannot run the file; "" where it can.
+      memory: LiteRT's figures beside the tool's; None where the file was refused.
+      items: Names and values of the rest.
+    """
+
+    source: str
+    refusal: str
+    memory: Table | None
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class FrontierDot:
+    """One plan in the frontier's chart.
+
+    Attributes:
+      family: `frontier`, `plan`, `by hand`, `greedy` or `threshold`.
+      on_line: Whether it is a point of the frontier itself.
+      amount: Of what the frontier runs along, in the axis' unit.
+      predicted: nmse, above 0.
+      measured: nmse of the emitted file; None where there is none.
+    """
+
+    label: str
+    family: str
+    on_line: bool
+    amount: float
+    predicted: float
+    measured: float | None
+    note: str
+
+
+@dataclass(frozen=True)
+class FrontierPart:
+    """The best plans for every amount of something.
+
+    Attributes:
+      findings: Sentences: what it is, where it beats greedy, and whether any other plan beats it.
+      dots: By rising amount; plans without any error are left out, for they have no place on a logarithmic axis.
+      axis: Title of the amount with its unit.
+      rivals: Plans made in other ways; None without any.
+    """
+
+    findings: tuple[str, ...]
+    dots: tuple[FrontierDot, ...]
+    axis: str
+    table: Table
+    rivals: Table | None
+
+
+@dataclass(frozen=True)
+class TrialPart:
+    """The emitted file before the evaluation.
+
+    Attributes:
+      basis: What the figures stand on.
+      held_back: Whether these samples were kept from ranges and sensitivities.
+      outcome: Predicted and measured error of the plan that was kept, and whether the allowed drop holds.
+      remeasured: None where nothing was measured again.
+    """
+
+    basis: str
+    held_back: bool
+    outcome: str
+    rounds: Table
+    remeasured: Table | None
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlanPart:
+    """The plan itself.
+
+    Attributes:
+      mix: How many ops have which scheme.
+      limits: What it may use, what it is predicted to use, and what its file uses; None where nothing is predicted.
+      price: What a little more would buy, a sentence; "" where nobody computed it.
+    """
+
+    mix: str
+    limits: Table | None
+    price: str
+    frontier: FrontierPart | None
+    trial: TrialPart | None
+    reasons: Table | None
+
+
+@dataclass(frozen=True)
 class StripCell:
     """One op of the strip.
 
@@ -257,6 +354,7 @@ class View:
 
     Attributes:
       drop_of: What `drops` are drops of: `accuracy`, `agreement`, `metric`, or "" where there are none.
+      times: Of this machine's CPU: differs between equal runs.
     """
 
     title: str
@@ -267,10 +365,13 @@ class View:
     comparison: Table | None
     drops: tuple[Bar, ...]
     drop_of: str
-    prediction: Table | None
+    times: Table | None
+    opinion: OpinionPart | None
     mismatches: Table | None
     sensitivity: SensitivityPart | None
     strip: Strip | None
+    plan: PlanPart | None
+    repairs: RepairPart | None
     layers: Table
     kinds: Table | None
     refused: Table | None

@@ -8,17 +8,18 @@ give equal specifications.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from ..analyzer.schema import Results
 from .cells import Bar, Dot, Ranking, SensitivityPart, View
+from .chart_parts import BASELINE_COLOUR, PLAN_COLOUR, Chart, Row, data, decades, finish
+from .frontier_chart import frontier_chart
+from .repair_charts import training_chart, waterfall_chart
 from .view import build_view
 
 PART_COLOURS = {"weights": "#1f77c9", "output activation": "#e08a00", "model input": "#0b9e77"}
 PART_SHAPES = {"weights": "circle", "output activation": "diamond", "model input": "square"}
-PLAN_COLOUR, BASELINE_COLOUR = "#1f77c9", "#8a919c"
 
 # Opacity of a fill: an estimate is its outline, with a breath of colour that tells inside from outside.
 MEASURED_FILL, ESTIMATED_FILL = 0.95, 0.12
@@ -29,28 +30,6 @@ DROP_TITLES = {
     "agreement": ("Answers unlike the float model's", "% of answers"),
     "metric": ("Drop of the metric against float", "units of the metric"),
 }
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart of the page.
-
-    Attributes:
-      id: Unique within the page.
-      title: What it shows.
-      help: How it is read.
-      specs: Vega-Lite specification by choice, the default first; one with key "" where there is nothing to choose.
-        A choice of two parts is written `scheme|scale`.
-      table: Id of the table that holds the same figures.
-    """
-
-    id: str
-    title: str
-    help: str
-    specs: Mapping[str, dict[str, Any]]
-    table: str
 
 
 def build_charts(results: Results) -> tuple[Chart, ...]:
@@ -65,6 +44,12 @@ def charts_of(view: View) -> tuple[Chart, ...]:
         charts.append(_drops(view))
     if view.sensitivity:
         charts += _sensitivity(view.sensitivity)
+    if view.plan and view.plan.frontier and view.plan.frontier.dots:
+        charts.append(frontier_chart(view.plan.frontier))
+    if view.repairs and view.repairs.falls:
+        charts.append(waterfall_chart(view.repairs))
+    if view.repairs and view.repairs.learned:
+        charts.append(training_chart(view.repairs))
     return tuple(charts)
 
 
@@ -77,18 +62,18 @@ def _drops(view: View) -> Chart:
     margin = 0.06 * (high - low or 1.0)
     title, unit = DROP_TITLES[view.drop_of]
     x = alt.X("value:Q", title=unit).scale(domain=[low - margin, high + margin], nice=False, zero=False)
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(data(rows)).encode(
         y=alt.Y("label:N", sort=order, title=None),
         color=alt.Color("part:N", legend=None).scale(domain=["plan", "baseline"], range=[PLAN_COLOUR, BASELINE_COLOUR]),
         tooltip=_tooltip(),
     )
     spec = alt.layer(
-        alt.Chart(_data([{"zero": 0}])).mark_rule(strokeDash=[3, 3], color=BASELINE_COLOUR).encode(x=alt.X("zero:Q")),
+        alt.Chart(data([{"zero": 0}])).mark_rule(strokeDash=[3, 3], color=BASELINE_COLOUR).encode(x=alt.X("zero:Q")),
         base.mark_rule(strokeWidth=3, opacity=0.55).encode(x=alt.X("low:Q"), x2="high:Q"),
         base.mark_point(filled=True, size=90, opacity=1).encode(x=x),
     )
     text = "Each dot is a file, the line its 95 % interval; a line that reaches 0 is no measurable difference."
-    return Chart("drops", title, text, {"": _finish(spec, 30 * len(order), label_limit=340)}, "comparison")
+    return Chart("drops", title, text, {"": finish(spec, 30 * len(order), label_limit=340)}, "comparison")
 
 
 def _sensitivity(part: SensitivityPart) -> list[Chart]:
@@ -136,14 +121,14 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
     rows = [{**_row(bar), "low": max(bar.low, floor), "anchor": bar.anchor, "estimated": bar.estimated} for bar in bars]
     top = max(bar.high for bar in bars)
     if logarithmic:
-        scale, axis = alt.Scale(type="log", domain=[floor, top * 1.25], nice=False), _decades(floor, top * 1.25)
+        scale, axis = alt.Scale(type="log", domain=[floor, top * 1.25], nice=False), decades(floor, top * 1.25)
     else:
         scale, axis = alt.Scale(domain=[0, top * 1.02], nice=False), alt.Axis(format="~g")
     tall = len(order) > 1
     encode: dict[str, Any] = {"y": alt.Y("label:N", sort=order, title=None), "tooltip": _tooltip()}
     offset: dict[str, Any] = {"yOffset": alt.YOffset("part:N", sort=list(PART_COLOURS))} if tall else {}
     colour, filling = _part_colour(bars), _filling(bars)
-    base = alt.Chart(_data(rows)).encode(**encode)
+    base = alt.Chart(data(rows)).encode(**encode)
     rule = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
         x=alt.X("low:Q", title=unit, scale=scale, axis=axis),
         x2="high:Q",
@@ -154,20 +139,12 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
         points = base.mark_point(filled=True, size=80, strokeWidth=2).encode(
             x=alt.X("value:Q", scale=scale), color=colour, shape=_part_shape(bars), **filling
         )
-        return _finish(alt.layer(rule, points, *_filling_legend(bars)), 19 * len(order))
+        return finish(alt.layer(rule, points, *_filling_legend(bars)), 19 * len(order))
     filled = base.mark_bar(cornerRadiusEnd=2, strokeWidth=1.2).encode(
         x=alt.X("value:Q", scale=scale), color=colour, **filling, **offset
     )
     black = rule.encode(color=alt.value("#6b7280"))
-    return _finish(alt.layer(filled, black, *_filling_legend(bars)), 26 * len(order))
-
-
-def _decades(low: float, high: float) -> Any:
-    """An axis with a line and a label at each power of ten: Vega's default draws all nine between them too."""
-    import altair as alt
-
-    exponents = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    return alt.Axis(values=[10.0**exponent for exponent in exponents], format="~g")
+    return finish(alt.layer(filled, black, *_filling_legend(bars)), 26 * len(order))
 
 
 def _kinds(part: SensitivityPart) -> dict[str, Any]:
@@ -179,7 +156,7 @@ def _kinds(part: SensitivityPart) -> dict[str, Any]:
         for bar in part.kinds
     ]
     bars = (
-        alt.Chart(_data(rows))
+        alt.Chart(data(rows))
         .mark_bar(cornerRadiusEnd=2, strokeWidth=1.2)
         .encode(
             y=alt.Y("label:N", sort=order, title=None),
@@ -190,7 +167,7 @@ def _kinds(part: SensitivityPart) -> dict[str, Any]:
             **_filling(part.kinds),
         )
     )
-    return _finish(alt.layer(bars, *_filling_legend(part.kinds)), 26 * len(order))
+    return finish(alt.layer(bars, *_filling_legend(part.kinds)), 26 * len(order))
 
 
 def _local(dots: Sequence[Dot]) -> dict[str, Any]:
@@ -198,10 +175,10 @@ def _local(dots: Sequence[Dot]) -> dict[str, Any]:
 
     rows: list[Row] = [{"label": dot.label, "part": dot.part, "local": dot.local, "output": dot.output} for dot in dots]
     log = alt.Scale(type="log", nice=False, padding=12)
-    across = _decades(min(dot.local for dot in dots) / 2, max(dot.local for dot in dots) * 2)
-    up = _decades(min(dot.output for dot in dots) / 2, max(dot.output for dot in dots) * 2)
+    across = decades(min(dot.local for dot in dots) / 2, max(dot.local for dot in dots) * 2)
+    up = decades(min(dot.output for dot in dots) / 2, max(dot.output for dot in dots) * 2)
     points = (
-        alt.Chart(_data(rows))
+        alt.Chart(data(rows))
         .mark_point(filled=True, size=55, opacity=0.8)
         .encode(
             x=alt.X("local:Q", scale=log, axis=across, title="error at the layer (nmse)"),
@@ -219,11 +196,11 @@ def _local(dots: Sequence[Dot]) -> dict[str, Any]:
     # The worst source's name goes to the side on which there is room for it.
     right = dots[0].local < _middle([dot.local for dot in dots])
     named = (
-        alt.Chart(_data(rows[:1]))
+        alt.Chart(data(rows[:1]))
         .mark_text(align="left" if right else "right", dx=9 if right else -9, dy=-1, fontSize=11, limit=220)
         .encode(x=alt.X("local:Q"), y=alt.Y("output:Q"), text="label:N")
     )
-    return _finish(alt.layer(points, named), 320)
+    return finish(alt.layer(points, named), 320)
 
 
 def _middle(values: Sequence[float]) -> float:
@@ -239,12 +216,6 @@ def _row(bar: Bar) -> Row:
         "high": bar.high,
         "note": bar.note,
     }
-
-
-def _data(rows: Sequence[Row]) -> Any:
-    import altair as alt
-
-    return alt.Data(values=list(rows))
 
 
 def _tooltip() -> list[Any]:
@@ -294,32 +265,5 @@ def _filling_legend(bars: Sequence[Bar]) -> list[Any]:
     words = ["measured", "estimated"] if any(not bar.estimated for bar in bars) else ["estimated"]
     fills = alt.Scale(domain=words, range=[FILL_LEGEND_COLOUR, "transparent"][-len(words) :])
     legend = alt.Legend(symbolType="square", symbolStrokeColor=FILL_LEGEND_COLOUR, symbolStrokeWidth=1.8)
-    none = alt.Chart(_data([{"how": word} for word in words])).mark_point(size=0, opacity=0, tooltip=False)
+    none = alt.Chart(data([{"how": word} for word in words])).mark_point(size=0, opacity=0, tooltip=False)
     return [none.encode(fill=alt.Fill("how:N", title=None, scale=fills, legend=legend))]
-
-
-def _finish(chart: Any, height: int, label_limit: int = 230) -> dict[str, Any]:
-    """Size, fonts and axes; the width follows the container."""
-    import altair as alt
-
-    autosize = alt.AutoSizeParams(type="fit-x", contains="padding")
-    spec: dict[str, Any] = (
-        chart.properties(width="container", height=height, background="transparent", autosize=autosize)
-        .configure(font="system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif")
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            grid=True,
-            gridOpacity=0.6,
-            domain=False,
-            ticks=False,
-            labelPadding=6,
-        )
-        .configure_axisX(tickCount=6, labelFlush=False)
-        .configure_axisY(labelLimit=label_limit)
-        .configure_legend(orient="top", labelFontSize=12, symbolSize=90, padding=0, offset=6, symbolOpacity=1)
-        .to_dict()
-    )
-    return spec

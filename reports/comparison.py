@@ -1,10 +1,11 @@
-"""Before and after: the float file, the baselines and the plan side by side, and what was predicted of the plan."""
+"""Before and after: the float file, the baselines and the plan side by side, and what is not as planned."""
 
 from __future__ import annotations
 
 from ..analyzer.schema import Evaluation, Graph, Results, Verification
-from . import numbers
+from . import amounts, numbers
 from .cells import Bar, Cell, Column, Row, Table
+from .repair_gain import UNREPAIRED
 from .sources import sample_word
 
 
@@ -13,7 +14,7 @@ def comparison_table(results: Results) -> Table | None:
     verification = results.verification
     if verification is None or not verification.evaluations:
         return None
-    graph, evaluations = results.graph, verification.evaluations
+    graph, evaluations = results.graph, _in_order(verification)
     drop_of = _drop_of(verification)
     has_accuracy = any(e.error.accuracy is not None for e in evaluations)
     has_metric = any(e.error.metric is not None for e in evaluations)
@@ -22,14 +23,9 @@ def comparison_table(results: Results) -> Table | None:
     word = sample_word(graph)
     columns = [
         Column("File", "What was measured"),
-        Column("Size", "Of the .tflite file; MB is 10^6 bytes", True),
+        Column(amounts.FLASH, "Of the .tflite file; MB is 10^6 bytes", True),
+        Column(amounts.arena_label(results.plan), f"{amounts.arena_note(results.plan)}; KiB is 1024 bytes", True),
         Column("Against float", "Size against the float .tflite, not against a .keras file or checkpoint", True),
-        Column(
-            "Activation memory",
-            "Span of all activation tensors, KiB (1024 bytes), as LiteRT's planner lays them out on this host:"
-            " not a microcontroller's figure",
-            True,
-        ),
         *(
             [Column("Accuracy", f"Share of right top-1 answers over the {word} named beside it", True)]
             if has_accuracy
@@ -57,8 +53,8 @@ def comparison_table(results: Results) -> Table | None:
         cells = [
             Cell(e.name, e.name, detail=_paired(e, word)),
             Cell(numbers.megabytes(e.file_bytes, 3), e.file_bytes, f"{numbers.count(e.file_bytes)} bytes"),
-            _ratio_cell(e, graph),
             Cell(numbers.kibibytes(e.arena_bytes), e.arena_bytes, f"{numbers.count(e.arena_bytes)} bytes"),
+            _ratio_cell(e, graph),
             *([_share(e.error.accuracy)] if has_accuracy else []),
             *([_number(e.error.metric)] if has_metric else []),
             *([_drop(e)] if drop_of else []),
@@ -71,6 +67,19 @@ def comparison_table(results: Results) -> Table | None:
         role = "aside" if _aside(e, first) else e.name if e.name in ("float", "plan") else ""
         rows.append(Row(tuple(cells), role=role))
     return Table("comparison", "Before and after", tuple(columns), tuple(rows), _notes(results, drop_of))
+
+
+def _in_order(verification: Verification) -> tuple[Evaluation, ...]:
+    """As they were measured, with the file before repair right above the repaired one."""
+    before = [e for e in verification.evaluations if e.name == UNREPAIRED]
+    ordered: list[Evaluation] = []
+    for e in verification.evaluations:
+        if e.name == "plan":
+            beside = [b for b in before if (b.subset, b.kernels) == (e.subset, e.kernels) and b not in ordered]
+            ordered += beside
+        if e.name != UNREPAIRED:
+            ordered.append(e)
+    return (*ordered, *(b for b in before if b not in ordered))
 
 
 def _repeats(e: Evaluation, other: Evaluation) -> bool:
@@ -152,10 +161,7 @@ def _notes(results: Results, drop_of: str) -> tuple[str, ...]:
             "No evaluation data was given: these are the calibration samples, on which the plan was chosen too; expect"
             " worse elsewhere."
         )
-    notes.append(
-        "Activation memory is what LiteRT's planner lays out on this host without delegates; a microcontroller's"
-        " runtime plans otherwise."
-    )
+    notes.append(f"{amounts.arena_label(results.plan)}: {amounts.lowered(amounts.arena_note(results.plan))}.")
     return tuple(notes)
 
 
@@ -168,7 +174,7 @@ def drop_bars(results: Results) -> tuple[tuple[Bar, ...], str]:
     word = sample_word(graph)
     bars = []
     seen: set[str] = set()
-    for e in verification.evaluations:
+    for e in _in_order(verification):
         if e.name == "float" or e.drop_points is None or e.drop_of != _drop_of(verification):
             continue
         if any(_repeats(e, other) for other in verification.evaluations):
@@ -179,62 +185,12 @@ def drop_bars(results: Results) -> tuple[tuple[Bar, ...], str]:
             continue
         seen.add(label)
         drop = e.drop_points
-        text = f"{numbers.interval(drop)} on {basis}; {numbers.megabytes(e.file_bytes, 3)}"
+        text = (
+            f"{numbers.interval(drop)} on {basis}; flash {numbers.megabytes(e.file_bytes, 3)},"
+            f" arena {numbers.kibibytes(e.arena_bytes)}"
+        )
         bars.append(Bar(label, "plan" if e.name == "plan" else "baseline", drop.value, drop.low, drop.high, text))
     return tuple(bars), _drop_of(verification)
-
-
-def prediction_table(results: Results) -> Table | None:
-    """What was predicted of the plan beside what its file is."""
-    plan, verification = results.plan, results.verification
-    emitted = verification.find("plan") if verification else None
-    if plan is None or verification is None or emitted is None:
-        return None
-    size, predicted = emitted.file_bytes, verification.predicted_bytes
-    if predicted <= 0:
-        # A plan from elsewhere comes without predictions.
-        return None
-    rows = [
-        Row((
-            Cell("File size"),
-            Cell(f"{numbers.count(predicted)} bytes", predicted),
-            Cell(f"{numbers.count(size)} bytes", size),
-            Cell(_difference(size - predicted, predicted)),
-        ))
-    ]  # fmt: skip
-    measured = verification.measured_nmse
-    if measured is not None:
-        rows.append(
-            Row((
-                Cell("Output error (nmse)"),
-                Cell(numbers.significant(verification.predicted_nmse), verification.predicted_nmse),
-                Cell(numbers.significant(measured), measured),
-                Cell(_times(verification.predicted_nmse, measured)),
-            ))
-        )  # fmt: skip
-    columns = (
-        Column("Of the plan"),
-        Column("Predicted", "By the planner, before the file was made", True),
-        Column("Measured", "On the emitted file", True),
-        Column("Measured against predicted", "", True),
-    )
-    return Table("prediction", "Predicted and measured", columns, tuple(rows))
-
-
-def _difference(extra: int, base: int) -> str:
-    if extra == 0:
-        return "exact"
-    sign = "+" if extra > 0 else "\N{MINUS SIGN}"
-    share = f" ({numbers.percent(abs(extra) / base, 2)})" if base else ""
-    return f"{sign}{numbers.count(abs(extra))} bytes{share}"
-
-
-def _times(predicted: float, measured: float) -> str:
-    if predicted == measured:
-        return "exact"
-    if predicted <= 0 or measured <= 0:
-        return "not comparable"
-    return f"{numbers.significant(measured / predicted)} times the prediction"
 
 
 def mismatch_table(results: Results) -> Table | None:

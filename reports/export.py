@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from ..analyzer.schema import SCHEMES, Op, OutputError, Results, SensitivityTable
+from ..analyzer.schema import SCHEMES, Op, OutputError, Planning, RepairLog, Results, SensitivityTable
 from .sources import Contribution, LayerError, all_exact, contributions, layer_errors, swept_schemes, total
 from .verdict import build_verdict
 
@@ -58,6 +58,8 @@ def report_json(results: Results) -> dict[str, Any]:
         "calibration": _calibration(results),
         "sensitivity": _sensitivity(results),
         "plan": dataclasses.asdict(results.plan) if results.plan else None,
+        "planning": _planning(results.planning) if results.planning else None,
+        "repair": _repair(results.repair) if results.repair else None,
         "verification": dataclasses.asdict(results.verification) if results.verification else None,
         "notes": results.notes,
         "measured": measured,
@@ -113,6 +115,22 @@ def _layer(rank: int, error: LayerError) -> dict[str, Any]:
         **_part("weights", error.weights),
         **_part("activation", error.activation),
     }
+
+
+def _planning(planning: Planning) -> dict[str, Any]:
+    """With the figures that its classes compute."""
+    document = dataclasses.asdict(planning)
+    if planning.price:
+        document["price"]["bought"] = planning.price.bought
+    if planning.trial:
+        for entry, tried in zip(document["trial"]["rounds"], planning.trial.rounds, strict=True):
+            entry["off"] = tried.off
+    return document
+
+
+def _repair(repair: RepairLog) -> dict[str, Any]:
+    """With the names of what was kept."""
+    return {**dataclasses.asdict(repair), "kept": repair.kept}
 
 
 def _part(name: str, part: Contribution | None) -> dict[str, Any]:

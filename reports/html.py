@@ -30,7 +30,8 @@ _HEIGHT = 24
 def render(results: Results) -> str:
     """The page of one run, as HTML.
 
-    Equal results give equal bytes; what differs between equal runs (times, memory) stands in one block of its own.
+    Equal results give equal bytes; what differs between equal runs (times, memory) stands in two elements of its own,
+    `times` and `measured`.
 
     Args:
       results: Of any stage: parts that were not computed are absent from the page.
@@ -86,6 +87,8 @@ def _contents(view: View) -> list[tuple[str, str]]:
         ("before-after", "Before and after", view.comparison),
         ("causes", "Where the error comes from", view.sensitivity),
         ("network", "The network", view.strip),
+        ("plan", "The plan", view.plan),
+        ("repairs", "Repairs", view.repairs),
         ("tables", "Tables", view.layers),
         ("calibration", "Calibration ranges", view.ranges),
         ("run", "What was run", view.run),
@@ -113,7 +116,7 @@ def spark(line: Sparkline) -> str:
 
 def unbroken(text: str) -> str:
     """Numbers with their units and signs on one line."""
-    return re.sub(r"(?<=≈) |(?<=[\d±]) (?=[\d±%]|MB|KiB|B\b|dB|points)", "\N{NO-BREAK SPACE}", text)
+    return re.sub(r"(?<=≈) |(?<=[\d±]) (?=[\d±%×]|MB|KiB|kB|B\b|dB|ms\b|points)", "\N{NO-BREAK SPACE}", text)
 
 
 def breakable(text: str) -> Any:

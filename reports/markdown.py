@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from .cells import Cell, Table
@@ -38,7 +39,8 @@ def _text(cell: Cell) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text that ends no cell, and that no name in it turns into an element where the table is pasted."""
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", text.replace("|", "\\|").replace("\n", " "))
 
 
 def _width(text: str) -> int:

@@ -14,6 +14,7 @@ from ..analyzer.schema import Interval
 KERNELS = {"xnnpack": "XNNPACK", "reference": "reference kernels"}
 LONGEST_NAME = 72
 ALMOST_EQUAL = "\N{ALMOST EQUAL TO}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 _MINUS = "\N{MINUS SIGN}"
 _THOUSANDS = "\N{NARROW NO-BREAK SPACE}"
@@ -96,6 +97,16 @@ def significant(value: float, digits: int = 3) -> str:
     return _significant(value, digits).replace("-", _MINUS)
 
 
+def signed(value: float) -> str:
+    """A change, three significant digits: `+0.0123`; `0` only where nothing changes."""
+    return f"+{significant(value)}" if value > 0 else significant(value)
+
+
+def signed_bytes(change: int) -> str:
+    """A change of a size, in bytes: `+912 bytes`."""
+    return f"{'+' if change > 0 else ''}{plural(change, 'byte')}"
+
+
 def _significant(value: float, digits: int) -> str:
     # The exponent after rounding: 0.9996 has three digits as 1.00, not as 1.000.
     exponent = int(f"{value:.{digits - 1}e}".split("e")[1])
@@ -169,7 +180,7 @@ def ordinal(rank: int) -> str:
 
 def plural(number: int, singular: str, several: str | None = None) -> str:
     """`1 op`, `2 ops`."""
-    return f"{count(number)} {singular if number == 1 else several or singular + 's'}"
+    return f"{count(number)} {singular if abs(number) == 1 else several or singular + 's'}"
 
 
 def kernels(kernel: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..analyzer.schema import Results
-from . import numbers
+from . import amounts, numbers
 from .cells import Facts, RunPart
+from .device import TIMES
 
 LONGEST_VALUE = 400
 
@@ -74,8 +75,15 @@ def _plan(results: Results) -> tuple[tuple[str, str], ...]:
         ("Target", plan.target),
         ("Inputs and outputs", plan.io.value),
     ]
-    if plan.budget_bytes is not None:
-        items.append(("Size budget", f"{numbers.count(plan.budget_bytes)} bytes"))
+    limits = {
+        "file_bytes": plan.budget_bytes, "arena_bytes": plan.arena_budget_bytes, "latency": plan.latency_budget,
+        "bops": plan.bops_budget, "noise": plan.noise_budget,
+    }  # fmt: skip
+    for of, limit in limits.items():
+        if limit is not None:
+            sized = of in ("file_bytes", "arena_bytes")
+            text = f"{numbers.count(round(limit))} bytes" if sized else amounts.amount(of, limit, plan.latency_unit)
+            items.append((f"Limit: {amounts.title(of, plan)}", text))
     if plan.smallest_bytes is not None:
         items.append(("Smallest possible", f"{numbers.count(plan.smallest_bytes)} bytes, predicted"))
     if plan.status:
@@ -157,6 +165,8 @@ def _once(items: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _title(key: str) -> str:
+    if key in TIMES:
+        return f"{TIMES[key][:1].upper()}{TIMES[key][1:]}, on this machine's CPU"
     for suffix in ("_s", "_bytes"):
         key = key.removesuffix(suffix)
     return key.replace("_", " ").capitalize()

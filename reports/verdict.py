@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ..analyzer.schema import SCHEMES, Evaluation, Graph, Op, Plan, Results, Verification
-from . import numbers
+from ..analyzer.schema import SCHEMES, Evaluation, Graph, Op, Opinion, Plan, Results, Verification
+from . import amounts, numbers
 from .cells import Span, Verdict
+from .repair_gain import gain
 from .sources import (
     Contribution,
     all_exact,
@@ -27,7 +28,7 @@ DOMINANT_SHARE = 0.3
 
 
 def build_verdict(results: Results) -> Verdict:
-    """Two sentences: what quantization does to this model, and what the plan makes of it.
+    """Two sentences: what quantization does to this model, and what the plan makes of it. A third says what repair won.
 
     A sentence before them says what takes the ground from under both: a file that differs from its plan, or figures
     that stand on the samples on which the plan was chosen.
@@ -45,6 +46,9 @@ def build_verdict(results: Results) -> Verdict:
     if diagnosis:
         sentences.append(diagnosis)
     sentences.append(_plan(results))
+    won = gain(verification) if verification else []
+    if won:
+        sentences.append(won)
     tone, label = _tone(results)
     return Verdict(tone, label, _frozen(sentences))
 
@@ -62,8 +66,9 @@ def _tone(results: Results) -> tuple[str, str]:
         return "open", "No plan yet"
     if plan is None:
         return "open", "Predicted, not measured"
-    if results.plan.budget_bytes is not None and plan.file_bytes > results.plan.budget_bytes:
-        return "bad", "Over the size budget"
+    failed = _failed(results, plan)
+    if failed:
+        return "bad", failed
     if verification is None or verification.on_calibration:
         return "open", "Not measured on evaluation data"
     if plan.drop_points is None:
@@ -74,6 +79,21 @@ def _tone(results: Results) -> tuple[str, str]:
             "some answers differ from float" if differs else "a measurable loss is left"
         )
     return "good", "File as planned; no measurable loss"
+
+
+def _failed(results: Results, emitted: Evaluation) -> str:
+    """What the emitted file does not keep; "" where it keeps all that was asked for, as far as one can tell."""
+    plan, verification = results.plan, results.verification
+    assert plan is not None and verification is not None
+    trial = results.planning.trial if results.planning else None
+    if verification.opinion and verification.opinion.refusal:
+        return "The target's own tool refuses the file"
+    if plan.budget_bytes is not None and emitted.file_bytes > plan.budget_bytes:
+        return "Over the size budget"
+    arena = _arena_bytes(plan, emitted, verification.opinion)
+    if plan.arena_budget_bytes is not None and arena is not None and arena > plan.arena_budget_bytes:
+        return "Over the arena budget"
+    return "The allowed drop does not hold" if trial and trial.answer == "fails" else ""
 
 
 def _mismatch(verification: Verification) -> Spans:
@@ -267,12 +287,35 @@ def _plan(results: Results) -> Spans:
             Span(_near_budget(size, plan.budget_bytes), "figure"),
             Span(f" ({_against_float(size, graph)}{_budget(size, plan.budget_bytes)})"),
         ]
+        spans += _arena(plan, measured, verification.opinion if verification else None)
     outcome = loss(measured, graph) if measured else None
     if measured and outcome:
         baseline, _ = _baseline(results)
         both = ", both" if baseline and same_basis(baseline, measured) else ""
         return [*spans, Span(" and "), *outcome.spans(f"{both} {outcome.basis}"), Span(".")]
     return [*spans, Span("; no file was emitted, so nothing of this is measured.")]
+
+
+def _arena(plan: Plan, emitted: Evaluation | None, opinion: Opinion | None) -> Spans:
+    """The other memory, under the name that says whose it is: the target's own tool has the last word."""
+    size = _arena_bytes(plan, emitted, opinion)
+    if not size:
+        return []
+    by_tool = opinion is not None and opinion.arena_bytes is not None
+    if by_tool and opinion:
+        whose = f" of RAM by {numbers.name(opinion.tool)}"
+    else:
+        whose = " of RAM" if amounts.runs_litert(plan) else f" of {amounts.ON_HOST}"
+    budget = plan.arena_budget_bytes
+    held = "within" if budget is not None and size <= budget else "OVER"
+    limit = "" if budget is None else f" ({held} the budget of {numbers.kibibytes(budget)})"
+    return [Span(" with "), Span(numbers.kibibytes(size), "figure"), Span(f"{whose}{limit}")]
+
+
+def _arena_bytes(plan: Plan, emitted: Evaluation | None, opinion: Opinion | None) -> int | None:
+    if opinion and opinion.arena_bytes is not None:
+        return opinion.arena_bytes
+    return emitted.arena_bytes if emitted else plan.predicted_arena_bytes
 
 
 def _near_budget(size: int, budget: int | None) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from ..analyzer.schema import Results
 from . import numbers
 from .cells import View
-from .comparison import comparison_table, drop_bars, mismatch_table, prediction_table
+from .comparison import comparison_table, drop_bars, mismatch_table
+from .device import opinion_part, times_table
 from .network import layer_table, refused_table, strip
+from .plan import plan_part
 from .provenance import run_part
 from .ranges import ranges_part
+from .repairs import repair_part
 from .sensitivity import kind_table, sensitivity_part
 from .verdict import build_verdict
 
@@ -35,10 +38,13 @@ def build_view(results: Results) -> View:
         comparison=comparison_table(results),
         drops=bars,
         drop_of=drop_of,
-        prediction=prediction_table(results),
+        times=times_table(results),
+        opinion=opinion_part(results),
         mismatches=mismatch_table(results),
         sensitivity=sensitivity_part(results),
         strip=strip(results),
+        plan=plan_part(results),
+        repairs=repair_part(results),
         layers=layer_table(results),
         kinds=kind_table(results),
         refused=refused_table(results),

@@ -28,6 +28,7 @@ from bitplan.analyzer.schema import (
 )
 
 from .results_parts import FLOAT_BYTES, Builder, mobilenet_graph, provenance
+from .results_planning import planning
 
 HOSTILE = [
     "</script><b>\"'",
@@ -198,8 +199,20 @@ def verification() -> Verification:
 def mobilenet() -> Results:
     """Every part there is."""
     graph = mobilenet_graph()
-    chosen = plan(graph, {WORST: "float"}, 2_735_180, 0.0109)
-    return Results(provenance(), graph, calibration(graph), sensitivity(graph), chosen, verification())
+    chosen = dataclasses.replace(
+        plan(graph, {WORST: "float"}, 2_735_180, 0.0109),
+        predicted_arena_bytes=613_300, predicted_latency=1.14, latency_unit="int8 = 1", predicted_bops=5.71e9,
+        arena_budget_bytes=700_000,
+    )  # fmt: skip
+    return Results(
+        provenance(),
+        graph,
+        calibration(graph),
+        sensitivity(graph),
+        chosen,
+        planning(graph, chosen),
+        verification=verification(),
+    )
 
 
 def islands() -> Results:
@@ -229,6 +242,7 @@ def islands() -> Results:
     return dataclasses.replace(
         base,
         plan=chosen,
+        planning=None,
         verification=dataclasses.replace(before, evaluations=(*kept[:2], after, *kept[2:]), measured_nmse=0.0041),
     )
 
@@ -296,7 +310,7 @@ def two_layers() -> Results:
     origin = dataclasses.replace(
         origin, warnings=("The evaluation data has no labels: agreement with the float model stands in for accuracy.",)
     )
-    return Results(origin, graph, plain, table, chosen, checked)
+    return Results(origin, graph, plain, table, chosen, verification=checked)
 
 
 def inspected() -> Results:
@@ -306,7 +320,7 @@ def inspected() -> Results:
 
 def analyzed() -> Results:
     """Calibration and sweep, no plan."""
-    return dataclasses.replace(mobilenet(), plan=None, verification=None)
+    return dataclasses.replace(mobilenet(), plan=None, planning=None, verification=None)
 
 
 def mismatched() -> Results:

@@ -137,6 +137,9 @@ def provenance(**more: object) -> Provenance:
             "labelled": True, "class_counts": {str(c): 488 + c for c in range(10)},
         },
         (),
-        {"calibration_s": 2.41, "sensitivity_s": 58.2, "plan_s": 0.62, "verify_s": 31.4, "peak_rss_bytes": 1.412e9},
+        {
+            "calibration_s": 2.41, "sensitivity_s": 58.2, "plan_s": 0.62, "verify_s": 31.4, "peak_rss_bytes": 1.412e9,
+            "latency_float_ms": 5.31, "latency_int8_ms": 2.04, "latency_plan_ms": 2.37,
+        },
     )  # fmt: skip
     return dataclasses.replace(base, **more)

@@ -7,6 +7,7 @@ runtimes and TFLite Micro read as garbage without an error. `read` takes both, `
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ _DTYPES = {
 
 
 _BUFFER_ALIGNMENT = 16
+
+_PLACEHOLDER_CODE = 127
+"""`deprecatedBuiltinCode` of operators that its 8 bits cannot hold (TFLite's schema)."""
 
 
 def schema() -> Any:
@@ -58,10 +62,44 @@ def has_external_buffers(data: bytes) -> bool:
 
 
 def write(model: Any) -> bytes:
-    """Serializes a `ModelT`, every buffer inside the flatbuffer; the same model gives the same bytes."""
+    """Serializes a `ModelT`, every buffer inside the flatbuffer; the same model gives the same bytes.
+
+    What litert-quantizer emits is put in order on the way: readers older than schema v3a find every operator code, of
+    which they know no field but `deprecatedBuiltinCode`; and border tensors get short names. It calls what QUANTIZE or
+    DEQUANTIZE writes `<whole name of what they read>_quantized` or `_dequant`, up to 400 bytes each. They become `b0`,
+    `b1` ..., and an output behind a border op takes back the name of the float model's output.
+
+    Args:
+      model: Its names and codes are changed in place.
+    """
+    for code in model.operatorCodes:
+        code.deprecatedBuiltinCode = min(max(code.builtinCode, code.deprecatedBuiltinCode), _PLACEHOLDER_CODE)
+    for subgraph in model.subgraphs:
+        _shorten_names(model, subgraph)
     made = builder()
     made.Finish(model.Pack(made), file_identifier=b"TFL3")
     return bytes(made.Output())
+
+
+def _shorten_names(model: Any, subgraph: Any) -> None:
+    tensors, enum = subgraph.tensors, schema().BuiltinOperator
+    made_by = {enum.QUANTIZE: "_quantized", enum.DEQUANTIZE: "_dequant"}
+    suffixes = {k: made_by[c.builtinCode] for k, c in enumerate(model.operatorCodes) if c.builtinCode in made_by}
+    read_by_border: dict[int, int] = {}
+    for op in subgraph.operators or ():
+        suffix = suffixes.get(op.opcodeIndex)
+        if suffix is not None:
+            source, made = int(op.inputs[0]), int(op.outputs[0])
+            if text(tensors[made].name) == text(tensors[source].name) + suffix:
+                read_by_border[made] = source
+    names = {text(tensor.name) for k, tensor in enumerate(tensors or ()) if k not in read_by_border}
+    fresh = (name for k in itertools.count() if (name := f"b{k}") not in names)
+    for made in sorted(read_by_border):
+        tensors[made].name = next(fresh).encode()
+    for made in dict.fromkeys(int(t) for t in subgraph.outputs or ()):
+        if made in read_by_border:
+            inner, outer = tensors[read_by_border[made]], tensors[made]
+            inner.name, outer.name = outer.name, inner.name
 
 
 def builder() -> Any:

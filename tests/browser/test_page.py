@@ -12,7 +12,8 @@ from bitplan.reports.html import render
 from bitplan.reports.view import build_view
 
 from .. import results_factory as factory
-from .. import results_refined
+from .. import results_planning as planning
+from .. import results_refined, results_repairs
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,11 @@ def folder(tmp_path_factory) -> pathlib.Path:
     for name in ("mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile"):
         (made / f"{name}.html").write_text(render(getattr(factory, name)()), encoding="utf-8")
     (made / "refined.html").write_text(render(results_refined.refined()), encoding="utf-8")
+    for name in ("repaired", "without_classes"):
+        (made / f"{name}.html").write_text(render(getattr(results_repairs, name)()), encoding="utf-8")
+    (made / "hostile_repairs.html").write_text(render(results_repairs.hostile()), encoding="utf-8")
+    device = planning.on_target(factory.mobilenet(), "ethos-u55", planning.vela())
+    (made / "device.html").write_text(render(device), encoding="utf-8")
     return made
 
 
@@ -94,8 +100,12 @@ def visit(browser, folder) -> Iterator[object]:
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile", "refined"]
-)
+    "name",
+    [
+        "mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile", "refined", "device", "repaired",
+        "without_classes", "hostile_repairs",
+    ],
+)  # fmt: skip
 def test_every_chart_is_drawn_offline_without_a_request_or_a_complaint(visit, name):
     opened = visit(name)
     opened.drawn()
@@ -120,8 +130,9 @@ def test_text_in_charts_can_be_read_on_a_dark_page(visit):
     assert opened.page.evaluate(fill) == opened.page.evaluate("getComputedStyle(document.body).color")
 
 
-def test_a_phone_needs_no_sideways_scrolling(visit):
-    opened = visit("islands", viewport={"width": 390, "height": 844})
+@pytest.mark.parametrize("name", ["islands", "mobilenet", "device", "repaired"])
+def test_a_phone_needs_no_sideways_scrolling(visit, name):
+    opened = visit(name, viewport={"width": 390, "height": 844})
     opened.drawn()
     assert opened.page.evaluate("document.documentElement.scrollWidth") == 390
 
@@ -230,6 +241,103 @@ def test_the_strip_tells_what_a_cell_is_to_pointer_and_keyboard(visit):
     assert opened.page.locator(".strip-detail").inner_text().startswith("5. block_1_project")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_frontier_shows_the_plan_its_rivals_and_what_was_measured(visit, scheme):
+    opened = visit("mobilenet", color_scheme=scheme)
+    opened.drawn()
+    plot = opened.page.locator("[data-chart=frontier]")
+    said = set(plot.locator("svg text").all_text_contents())
+    assert {"the plan", "int8 everywhere", "all depthwise in 16 bit", "flash (file), MB"} <= said
+    assert {"best plan, predicted", "measured", "greedy", "threshold", "by hand"} <= said
+    marks = plot.locator("svg .mark-symbol.role-mark path[aria-roledescription=point]")
+    fills = marks.evaluate_all(
+        "marks => marks.filter(m => m.getAttribute('aria-label').includes('figures')).map(m => m.getAttribute('fill'))"
+    )
+    dots = build_view(factory.mobilenet()).plan.frontier.dots
+    measured = sum(dot.measured is not None for dot in dots)
+    assert len(fills) == len(dots) + measured
+    assert sum(fill != "transparent" for fill in fills) == measured == 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_waterfall_fills_what_was_kept_and_outlines_what_was_dropped(visit, scheme):
+    opened = visit("repaired", color_scheme=scheme)
+    opened.drawn()
+    plot = opened.page.locator("[data-chart=waterfall]")
+    texts = plot.locator("svg text").all_text_contents()
+    assert {
+        "before repair",
+        "after repair",
+        "kept",
+        "dropped",
+        "−1.36",
+        "drop of accuracy against float, points",
+    } <= set(texts)
+    bars = plot.locator("svg .mark-rect.role-mark path").evaluate_all(
+        "bars => bars.map(b => [b.getAttribute('fill'), b.getBoundingClientRect()])"
+        ".map(([fill, box]) => [fill, box.left, box.right])"
+    )
+    falls = build_view(results_repairs.repaired()).repairs.falls
+    assert len(bars) == len(falls) == 6
+    assert [fill == "transparent" for fill, _, _ in bars] == [fall.kind == "dropped" for fall in falls]
+    # Places on the screen are the figures, by one straight line.
+    _, left, right = bars[0]
+    for fall, (_, low, high) in zip(falls, bars, strict=True):
+        for value, place in ((min(fall.start, fall.end), low), (max(fall.start, fall.end), high)):
+            assert place == pytest.approx(left + value / falls[0].end * (right - left), abs=3)
+    assert right - left > 200
+    lines = plot.locator("svg .intervals_marks line")
+    assert lines.count() == 6
+    ink = opened.page.evaluate("getComputedStyle(document.body).color")
+    assert lines.first.evaluate("line => getComputedStyle(line).stroke") == ink
+
+
+def test_the_training_curve_marks_what_was_chosen(visit):
+    opened = visit("repaired")
+    opened.drawn()
+    points = opened.page.locator("[data-chart=training] svg path[aria-roledescription=point]")
+    assert points.count() == 7
+    opened.page.locator("#repairs details summary").click()
+    assert opened.column("training", 3).count("yes") == 1 and opened.column("training", 1)[4] == "256"
+
+
+def test_names_beside_the_frontier_do_not_cover_one_another(visit):
+    opened = visit("mobilenet")
+    opened.drawn()
+    texts = opened.page.locator("[data-chart=frontier] svg .mark-text.role-mark text")
+    boxes = [texts.nth(index).bounding_box() for index in range(texts.count())]
+    assert len(boxes) == 6
+    for place, one in enumerate(boxes):
+        for other in boxes[place + 1 :]:
+            beside = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+            below = abs(one["y"] - other["y"]) >= min(one["height"], other["height"]) - 2
+            assert beside or below
+
+
+def test_the_plans_tables_are_there_and_can_be_sorted_and_filtered(visit):
+    opened = visit("mobilenet")
+    rows = {"limits": 5, "frontier": 13, "rivals": 10, "rounds": 2, "remeasured": 2, "reasons": 65, "times": 3}
+    for table, count in rows.items():
+        assert opened.page.locator(f"#table-{table} tbody tr").count() == count, table
+    assert opened.column("reasons", 1) == [str(op) for op in range(65)]
+    gain = opened.page.locator("#table-reasons thead th", has_text="Gain over the next cheaper")
+    gain.locator("button").click()
+    shown = [float(text.split("\n")[0]) for text in opened.column("reasons", 7) if text]
+    assert shown == sorted(shown, reverse=True) and len(shown) == 36
+    opened.page.fill("#filter-reasons", "block_16 w4a8")
+    assert sorted(opened.column("reasons", 0)) == ["block_16_expand", "block_16_project"]
+
+
+def test_what_the_targets_tool_says_is_on_the_page(visit):
+    opened = visit("device")
+    card = opened.page.locator("#opinion")
+    assert card.is_visible() and opened.page.locator("#table-opinion tbody tr").count() == 2
+    assert "SOFTMAX, PRELU" in card.inner_text() and "ethos-u-vela 5.2.0" in card.inner_text()
+    head = opened.page.locator("#table-comparison thead th").nth(2)
+    assert head.inner_text() == "LiteRT's arena on this host, not the device's"
+    assert opened.page.locator("[data-chart=frontier]").count() == 1
+
+
 def test_hostile_names_are_shown_as_text_in_page_and_charts(visit):
     opened = visit("hostile")
     opened.drawn()
@@ -246,7 +354,8 @@ def test_hostile_names_are_shown_as_text_in_page_and_charts(visit):
 def test_without_javascript_the_tables_and_the_strip_are_there(visit):
     opened = visit("mobilenet", java_script_enabled=False)
     page = opened.page
-    assert page.locator("#table-layers tbody tr").count() == 65
+    for table, rows in {"layers": 65, "frontier": 13, "rounds": 2, "reasons": 65}.items():
+        assert page.locator(f"#table-{table} tbody tr").count() == rows
     assert page.locator(".strip a").count() == 65
     assert page.locator(".plot .fallback").first.is_visible()
     assert not page.locator("#filter-layers").is_visible()
@@ -295,12 +404,14 @@ def test_a_thousand_ops_open_in_time(browser, tmp_path):
             measurements.append(dataclasses.replace(m, source=source))
         ranges |= {t + copy * size: r for t, r in base.calibration.ranges.items()}
     many = dataclasses.replace(graph, tensors=tuple(tensors), ops=tuple(ops))
+    plan = factory.plan(many, {}, 1, 0.0)
     results = dataclasses.replace(
         base,
         graph=many,
+        planning=planning.planning(many, plan),
         calibration=dataclasses.replace(base.calibration, ranges=ranges),
         sensitivity=dataclasses.replace(table, measurements=tuple(measurements), left_float=()),
-        plan=factory.plan(many, {}, 1, 0.0),
+        plan=plan,
     )
     path = tmp_path / "large.html"
     path.write_text(render(results), encoding="utf-8")
@@ -309,6 +420,7 @@ def test_a_thousand_ops_open_in_time(browser, tmp_path):
     opened.drawn()
     seconds = opened.page.evaluate("performance.now()") / 1000
     assert opened.page.locator("#table-layers tbody tr").count() == 1040
+    assert opened.page.locator("#table-reasons tbody tr").count() == 1040
     opened.close()
     # Two seconds on an idle machine; the limit here leaves room for a busy one.
     assert seconds < 10

@@ -54,10 +54,10 @@ def inputs(count=6, shape=(1, 8, 8, 3)):
 def convert(calibrated):
     """convert(data, samples, schemes, io) -> Conversion, its types checked."""
 
-    def run(data, samples, schemes, io=Format.FLOAT):
+    def run(data, samples, schemes, io=Format.FLOAT, *, per_channel=True):
         graph, calibration = calibrated(data, samples)
-        plan = Plan.bare(graph, schemes, io)
-        conversion = converter.convert(data, graph, calibration, plan, calibration.partial_sums)
+        plan = Plan.bare(graph, schemes, io, per_channel=per_channel)
+        conversion = converter.convert(data, graph, calibration, plan)
         assert check_types(conversion.model, graph, plan) == ()
         return conversion
 

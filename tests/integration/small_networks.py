@@ -138,15 +138,27 @@ def calibrated() -> Callable[[bytes, Samples], tuple[Graph, Calibration]]:
     def run(data: bytes, samples: Samples) -> tuple[Graph, Calibration]:
         graph = build_graph(data)
         extremes = _extremes(data, samples)
-        split, splits = split_weights(data, [op.index for op in graph.ops if "w16a8" in op.schemes])
-        partial = _extremes(split, samples)
-        places = {fb.text(t.name): i for i, t in enumerate(fb.read(split).subgraphs[0].tensors)}
+        sums = {}
+        for per_channel in (True, False):
+            splittable = [op.index for op in graph.ops if "w16a8" in op.schemes]
+            split, splits = split_weights(data, splittable, per_channel=per_channel)
+            partial = _extremes(split, samples)
+            places = {fb.text(t.name): i for i, t in enumerate(fb.read(split).subgraphs[0].tensors)}
+            sums[per_channel] = {s.op: (partial[places[s.high_output]], partial[places[s.low_output]]) for s in splits}
         unused = Histogram(0, 1.0, (1,))
         ranges = {t: Range(t, low, high, unused, 0.0, 1.0) for t, (low, high) in extremes.items()}
-        sums = {s.op: (partial[places[s.high_output]], partial[places[s.low_output]]) for s in splits}
-        return graph, Calibration(ranges, sums, len(samples), "")
+        return graph, Calibration(ranges, sums[True], len(samples), "", per_tensor_sums=sums[False])
 
     return run
+
+
+def made_up_calibration(graph: Graph) -> Calibration:
+    """Ranges for what does not depend on them, such as a file's size; no scale of theirs is a power of two."""
+    activations = {t for op in graph.ops for t in (*graph.activations_in(op), *graph.activations_out(op))}
+    unused = Histogram(0, 1.0, (1,))
+    ranges = {t: Range(t, -1.0 - t / 64, 2.0 + t / 32, unused, 0.0, 1.0) for t in activations}
+    sums = {op.index: ((-3.0, 3.0), (-0.1, 0.1)) for op in graph.ops if op.weights is not None}
+    return Calibration(ranges, sums, 1, "made up", per_tensor_sums=sums)
 
 
 def _extremes(data: bytes, samples: Samples) -> dict[int, tuple[float, float]]:

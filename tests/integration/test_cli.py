@@ -237,7 +237,7 @@ def test_audit_of_a_file_finds_what_was_planted(tmp_path):
     )
     calibration = calibrate(data, graph, samples)
     plan = Plan.bare(graph, [s.name for s in uniform_schemes(graph, "w8a8")])
-    model = fb.read(convert(data, graph, calibration, plan, calibration.partial_sums).model)
+    model = fb.read(convert(data, graph, calibration, plan).model)
     victim = next(op for op in graph.ops if op.layer == "block_3_depthwise")
     subgraph = model.subgraphs[0]
     names = [fb.text(t.name) for t in subgraph.tensors]
@@ -296,3 +296,19 @@ def test_workers_and_a_scheduler_contradict_each_other(tmp_path):
         "analyze", MODEL, "--workers", "2", "--scheduler", "tcp://127.0.0.1:1", "--out", tmp_path / "out", check=2
     )
     assert "give one of the two" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_stopped_command_says_how_to_go_on(few, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITPLAN_CACHE", str(tmp_path / "cache"))  # else there may be nothing left to measure
+    arguments = ["analyze", MODEL, "--calibration", f"{few}:x,y", "--scale", "tf", "--sensitivity", "exact"]
+    command = [sys.executable, "-c", "from bitplan.cli import main; main()", *map(str, arguments)]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True)
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "Measuring" in line:
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "the same command goes on" in said[-1]
+    assert "Traceback" not in "".join(said)

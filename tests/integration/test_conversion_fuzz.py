@@ -73,7 +73,7 @@ def test_mixed_plans_of_made_up_networks_hold_and_stay_close_to_float(network, c
             if Format.INT8 not in formats:
                 fine = [[s for s in names if s in ("w8a16", "w16a16", "float")] for names in fine]
             plan = Plan.bare(graph, [choose.choice(names) for names in fine], choose.choice(formats))
-            model = convert(data, graph, calibration, plan, calibration.partial_sums).model
+            model = convert(data, graph, calibration, plan).model
             assert check_types(model, graph, plan) == ()
             found = interpret(model, samples)
             for k in range(len(graph.outputs)):

@@ -50,7 +50,7 @@ def test_any_plan_gives_a_file_that_is_what_was_planned(load, interpret, name):
     for io in Format:
         for _ in range(4):
             plan = Plan.bare(graph, [generator.choice(op.schemes) for op in graph.ops], io)
-            model = convert(data, graph, calibration, plan, calibration.partial_sums).model
+            model = convert(data, graph, calibration, plan).model
             assert check_types(model, graph, plan) == ()
             for values in interpret(model, samples[:1])[0]:
                 assert np.isfinite(values).all()
@@ -60,7 +60,7 @@ def test_any_plan_gives_a_file_that_is_what_was_planned(load, interpret, name):
 def test_sixteen_bits_everywhere_are_as_good_as_float(load, interpret, sqnr_db, name):
     data, samples, graph, calibration = load(name)
     plan = Plan.bare(graph, everywhere(graph, ["w16a16", "w8a16"]), Format.FLOAT)
-    model = convert(data, graph, calibration, plan, calibration.partial_sums).model
+    model = convert(data, graph, calibration, plan).model
     assert sqnr_db(interpret(data, samples), interpret(model, samples)) > 55
 
 
@@ -88,7 +88,7 @@ def test_sixteen_bit_weights_of_the_worst_layer_equal_a_float_island(benchmark, 
         schemes = ["float"] * len(graph.ops)
         schemes[FIRST_DEPTHWISE] = scheme
         plan = Plan.bare(graph, schemes)
-        model = convert(data, graph, calibration, plan, calibration.partial_sums).model
+        model = convert(data, graph, calibration, plan).model
         assert check_types(model, graph, plan) == ()
         return sqnr_db(reference, interpret(model, images))
 
@@ -102,10 +102,7 @@ def test_the_split_costs_hardly_more_than_a_second_set_of_int8_weights(benchmark
     data, graph, calibration = benchmark
     base = everywhere(graph, ["w8a8"])
     split = [*base[:FIRST_DEPTHWISE], "w16a8", *base[FIRST_DEPTHWISE + 1 :]]
-    plain, larger = (
-        len(convert(data, graph, calibration, Plan.bare(graph, s), calibration.partial_sums).model)
-        for s in (base, split)
-    )
+    plain, larger = (len(convert(data, graph, calibration, Plan.bare(graph, s)).model) for s in (base, split))
     assert 288 < larger - plain < 2048, "288 weights, 32 channels"
 
 
@@ -117,7 +114,7 @@ def test_tflite_micro_gives_the_same_answers_on_a_mixed_plan_of_the_benchmark_mo
     schemes = everywhere(graph, ["w8a8"])
     schemes[0], schemes[FIRST_DEPTHWISE], schemes[4] = "w16a16", "w16a8", "float"
     plan = Plan.bare(graph, schemes, Format.INT8)
-    model = convert(data, graph, calibration, plan, calibration.partial_sums).model
+    model = convert(data, graph, calibration, plan).model
     lite = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     lite.allocate_tensors()
     micro = runtime.Interpreter.from_bytes(model, arena_size=20_000_000)

@@ -250,7 +250,7 @@ def test_int16_sums_whose_scales_are_powers_of_two_run(network, calibrated, inte
     wide = replace(calibration.ranges[z], minimum=0.0, maximum=32767 / 16384)
     calibration = replace(calibration, ranges={**calibration.ranges, z: wide})
     plan = Plan.bare(graph, ["w8a16"] * 2)
-    conversion = converter.convert(data, graph, calibration, plan, {})
+    conversion = converter.convert(data, graph, calibration, plan)
     assert sqnr_db(interpret(data, samples), interpret(conversion.model, samples)) > 60
     with pytest.raises(RuntimeError, match="input1_shift"):
         interpret(quantizer_alone(conversion), samples)

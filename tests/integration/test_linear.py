@@ -7,7 +7,7 @@ import pytest
 from bitplan.analyzer.inputs.dataset import InputSpec, Preprocessing, load_samples
 from bitplan.analyzer.inputs.loader import load_float
 from bitplan.analyzer.measures import linear
-from bitplan.analyzer.measures.calibration import calibrate
+from bitplan.analyzer.measures.calibration import calibrate, with_per_tensor_sums
 from bitplan.analyzer.measures.linear import beyond_linear, measure_linear
 from bitplan.analyzer.measures.refinement import TOP, refine, worst
 from bitplan.analyzer.measures.sensitivity import exact_sweep, measure_sensitivity
@@ -53,18 +53,20 @@ def prepared(data, count, seed=0, shape=(12, 12, 3)):
     return graph, samples, calibrate(data, graph, samples)
 
 
-def estimable(data, graph, calibration):
-    sources = sources_of(graph, calibration)
+def estimable(data, graph, calibration, *, per_channel=True):
+    sources = sources_of(graph, calibration, per_channel=per_channel)
     beyond = beyond_linear(data, graph, sources)
     return [source for source in sources if source.id not in beyond]
 
 
-def test_one_linear_output_gives_the_exact_figures(network):
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_one_linear_output_gives_the_exact_figures(network, per_channel):
     """With one output, v is 1 or -1 and (v . J d)^2 is (J d)^2; in a linear network that is the whole error."""
     data = linear_network(network)
     graph, samples, calibration = prepared(data, 20)
-    sources = estimable(data, graph, calibration)
-    exact = measure_sensitivity(data, graph, calibration, samples)
+    calibration = with_per_tensor_sums(data, graph, calibration, samples)
+    sources = estimable(data, graph, calibration, per_channel=per_channel)
+    exact = measure_sensitivity(data, graph, calibration, samples, per_channel=per_channel)
     found = measure_linear(data, graph, calibration, samples, sources)
     checked = [s for s in sources if s.variant in ("w4", "w8", "c8", "a8")]
     assert {s.part for s in checked} == {"weights", "activation", "edge", "input"}
@@ -79,16 +81,36 @@ def test_one_linear_output_gives_the_exact_figures(network):
         assert given.sqnr_db == pytest.approx(wanted.sqnr_db, abs=10 * tolerance), source.id
 
 
-def test_expected_rounding_noise_is_what_16_bits_give_on_average(network):
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_expected_rounding_noise_is_what_16_bits_give_on_average(network, per_channel):
     data = linear_network(network, outputs=24)
     graph, samples, calibration = prepared(data, 96)
-    sources = [s for s in estimable(data, graph, calibration) if s.variant in ("w16a8", "w16a16", "a16", "c16")]
+    calibration = with_per_tensor_sums(data, graph, calibration, samples)
+    noisy = ("w16a8", "w16a16", "a16", "c16") if per_channel else ("w16a8", "w16a16")
+    sources = [s for s in estimable(data, graph, calibration, per_channel=per_channel) if s.variant in noisy]
     with exact_sweep(data, graph, calibration, samples) as sweep:
         exact = sweep.measure(sources)
     found = measure_linear(data, graph, calibration, samples, sources, vectors=8)
     ratios = {s.id: found[s.id].error.nmse / exact[s.id].error.nmse for s in sources}
-    assert len(ratios) > 12
+    assert len(ratios) > (12 if per_channel else 6)
     assert all(0.7 < ratio < 1.4 for ratio in ratios.values()), ratios
+
+
+def test_a_refined_sweep_of_the_other_weights_takes_over_what_it_knows(network):
+    data = linear_network(network, outputs=24)
+    graph, samples, calibration = prepared(data, 24)
+    calibration = with_per_tensor_sums(data, graph, calibration, samples)
+    known = measure_sensitivity(data, graph, calibration, samples, mode="refined")
+    found = measure_sensitivity(data, graph, calibration, samples, mode="refined", per_channel=False, known=known)
+    before = {m.source.id: m for m in known.measurements}
+    taken = [m for m in found.measurements if m == before.get(m.source.id)]
+    others = [m for m in found.measurements if m not in taken]
+    assert {m.source.part for m in taken if m.method == "linear"} > {"activation", "edge"}
+    assert all(not m.source.per_channel or m.method == "exact" for m in others), "a new top is measured"
+    ranked = [m for m in found.measurements if m.source.is_ranked]
+    assert {m.method for m in sorted(ranked, key=lambda m: -m.error.nmse)[:TOP]} == {"exact"}
+    exact = measure_sensitivity(data, graph, calibration, samples, per_channel=False, known=known)
+    assert {m.method for m in exact.measurements} == {"exact"}, "estimates are no answer to a demand for measurements"
 
 
 def test_the_demo_network_ranks_as_the_exact_sweep_does():

@@ -13,22 +13,17 @@ from bitplan.analyzer.conversion.converter import convert
 from bitplan.analyzer.conversion.costs import Costs, build_costs
 from bitplan.analyzer.inputs.loader import load_float
 from bitplan.analyzer.network.graph import build_graph
-from bitplan.analyzer.schema import SCHEMES, Calibration, Format, Graph, Histogram, Plan, Range
+from bitplan.analyzer.schema import SCHEMES, Format, Graph, Plan
 from bitplan.strategies.assignment.choices import uniform_schemes
+from small_networks import made_up_calibration
 
 
-def calibration(graph: Graph) -> Calibration:
-    activations = {t for op in graph.ops for t in (*graph.activations_in(op), *graph.activations_out(op))}
-    histogram = Histogram(0, 1.0, (1,))
-    ranges = {t: Range(t, -1.0 - t / 64, 2.0 + t / 32, histogram, 0.0, 1.0) for t in activations}
-    sums = {op.index: ((-3.0, 3.0), (-0.1, 0.1)) for op in graph.ops if op.weights is not None}
-    return Calibration(ranges, sums, 1, "made up")
-
-
-def missed(data: bytes, graph: Graph, costs: Costs, names: list[str], io: Format) -> tuple[int, int]:
+def missed(
+    data: bytes, graph: Graph, costs: Costs, names: list[str], io: Format, per_channel: bool
+) -> tuple[int, int]:  # fmt: skip
     """(bytes that the prediction is off, bytes that it may be off)."""
-    ranges = calibration(graph)
-    emitted = len(convert(data, graph, ranges, Plan.bare(graph, names, io), ranges.partial_sums).model)
+    plan = Plan.bare(graph, names, io, per_channel=per_channel)
+    emitted = len(convert(data, graph, made_up_calibration(graph), plan).model)
     return abs(costs.total([SCHEMES[name] for name in names], io) - emitted), max(512, emitted // 500)
 
 
@@ -46,21 +41,23 @@ def mixed_plans(graph: Graph, count: int) -> list[tuple[list[str], Format]]:
     return plans
 
 
-def check(data: bytes, count: int) -> None:
+def check(data: bytes, count: int, *, per_channel: bool = True) -> None:
     graph = build_graph(data)
-    costs = build_costs(graph, data)
+    costs = build_costs(graph, data, per_channel=per_channel)
     plans = mixed_plans(graph, count)
     plans += [([s.name for s in uniform_schemes(graph, name)], Format.FLOAT) for name in ("w4a8", "w8a8", "w8a16")]
     for names, io in plans:
-        off, limit = missed(data, graph, costs, names, io)
+        off, limit = missed(data, graph, costs, names, io, per_channel)
         assert off <= limit, (off, limit, io, names)
 
 
-def test_size_of_demo_plans_is_predicted(demo_model: bytes) -> None:
-    check(demo_model, 3)
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_size_of_demo_plans_is_predicted(demo_model: bytes, per_channel: bool) -> None:
+    check(demo_model, 3, per_channel=per_channel)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize(
     "path",
     [
@@ -71,8 +68,8 @@ def test_size_of_demo_plans_is_predicted(demo_model: bytes) -> None:
         "public/branching_conv_fc.tflite",
     ],
 )
-def test_size_of_mixed_plans_is_predicted_for_real_models(shared: pathlib.Path, path: str) -> None:
-    check(load_float(shared / "models" / path).flatbuffer, 10)
+def test_size_of_mixed_plans_is_predicted_for_real_models(shared: pathlib.Path, path: str, per_channel: bool) -> None:
+    check(load_float(shared / "models" / path).flatbuffer, 10, per_channel=per_channel)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import runpy
+import sys
 
 import numpy as np
 import pytest
 from bitplan.analyzer.errors import PlanMismatch
+from bitplan.analyzer.network import flatbuffer as fb
 from conftest_data import DEMO, demo
 
 pytestmark = pytest.mark.slow
@@ -35,6 +39,18 @@ def test_a_representative_dataset_is_all_it_takes(analyzed, tmp_path):
     assert (tmp_path / "out" / "model.tflite").stat().st_size <= 310_000
     verification = json.loads((tmp_path / "out" / "verification.json").read_text())
     assert verification["samples"] == 50
+
+
+def test_a_saved_folder_has_all_that_litert_quantizer_alone_needs(analyzed, tmp_path, monkeypatch):
+    script = pathlib.Path(__file__).resolve().parents[2] / "examples" / "quantize_with_recipe.py"
+    folder = tmp_path / "run"
+    for scheme, is_rewritten in (("w8a8", False), ("w16a8", True), ("w8a8", False)):
+        analyzed.plan("none", allow=(scheme,)).save(folder, force=True)
+        out = tmp_path / f"again-{len(list(tmp_path.iterdir()))}.tflite"
+        monkeypatch.setattr(sys, "argv", [str(script), str(folder), str(out)])
+        runpy.run_path(str(script))
+        assert fb.write(fb.read(out.read_bytes())) == (folder / "model.tflite").read_bytes()
+        assert (folder / "prepared.tflite").exists() == is_rewritten
 
 
 def test_the_table_goes_to_pandas(analyzed):

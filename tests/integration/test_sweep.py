@@ -6,15 +6,19 @@ import dataclasses
 
 import numpy as np
 import pytest
+from bitplan.analyzer.conversion.converter import convert
 from bitplan.analyzer.inputs.dataset import InputSpec, Preprocessing, load_samples
 from bitplan.analyzer.measures import quantization as q
-from bitplan.analyzer.measures.calibration import calibrate
+from bitplan.analyzer.measures.calibration import calibrate, with_per_tensor_sums
 from bitplan.analyzer.measures.crew import Crew
 from bitplan.analyzer.measures.sensitivity import measure_sensitivity
 from bitplan.analyzer.measures.sources import sources_of
 from bitplan.analyzer.network import flatbuffer as fb
 from bitplan.analyzer.network import runtime
 from bitplan.analyzer.network.graph import build_graph
+from bitplan.analyzer.network.rewrite import split_weights
+from bitplan.analyzer.network.subgraph import Cutter
+from bitplan.analyzer.schema import SCHEMES, Plan
 from bitplan.analyzer.units import UnitStore
 
 SAMPLES = 12
@@ -67,6 +71,89 @@ def test_weights_alone_equal_the_whole_network_with_those_weights(network, table
     reference = logits_of(data, graph, samples)
     expected = nmse(reference, logits_of(fb.write(model), graph, samples))
     assert table.nmse(f"weights:{op.outputs[0]}:w{bits}") == pytest.approx(expected, rel=1e-3)
+
+
+# --- weights with one scale for the tensor ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def per_tensor(network):
+    """The calibration with the partial sums that it takes, and the table."""
+    data, graph, samples, calibration = network
+    calibration = with_per_tensor_sums(data, graph, calibration, samples)
+    return calibration, measure_sensitivity(data, graph, calibration, samples, per_channel=False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "bits"), [("stem", 8), ("block_0_depthwise", 8), ("block_3_project", 4), ("classes", 8)]
+)
+def test_weights_with_one_scale_equal_the_whole_network_with_those_weights(network, per_tensor, layer, bits):
+    data, graph, samples, _ = network
+    op = next(op for op in graph.ops if op.layer == layer)
+    model = fb.read(data)
+    tensor = model.subgraphs[0].tensors[op.weights]
+    weights = fb.constant(model, tensor)
+    scale = np.abs(weights).max() / np.float32(2 ** (bits - 1) - 1)
+    fb.set_constant(model, tensor, (np.rint(weights / scale) * scale).astype(np.float32))
+    reference = logits_of(data, graph, samples)
+    expected = nmse(reference, logits_of(fb.write(model), graph, samples))
+    assert per_tensor[1].nmse(f"weights:{op.outputs[0]}:w{bits}t") == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_split_with_one_scale_equals_the_emitted_file_with_it(network, per_tensor, bits):
+    """The rest of the file is float: its QUANTIZE and integer kernels round what the sweep rounds in numpy."""
+    data, graph, samples, _ = network
+    calibration, table = per_tensor
+    op = next(op for op in graph.ops if op.layer == "block_0_depthwise")
+    schemes = [f"w16a{bits}" if other is op else "float" for other in graph.ops]
+    model = convert(data, graph, calibration, Plan.bare(graph, schemes, per_channel=False)).model
+    reference, found = (logits_of(file, graph, samples) for file in (data, model))
+    before, behind = op.inputs[0], op.outputs[0]
+    parts = (f"weights:{behind}:w16a{bits}t", f"activation:{before}:a{bits}", f"activation:{behind}:a{bits}")
+    assert nmse(reference, found) == pytest.approx(sum(map(table.nmse, parts)), rel=0.35)
+
+
+def test_partial_sums_of_one_scale_are_those_of_the_split_network(network, per_tensor):
+    data, graph, samples, calibration = network
+    sums = per_tensor[0].per_tensor_sums
+    assert sums.keys() == calibration.partial_sums.keys()
+    split, splits = split_weights(data, list(sums), per_channel=False)
+    cutter = Cutter(split)
+    for info in splits[:3]:
+        for name, extremes in zip((info.high_output, info.low_output), sums[info.op], strict=True):
+            file = cutter.whole([cutter.tensor(name)]).flatbuffer
+            (values,) = runtime.run_samples(file, samples.block(0, len(samples)), workers=1)
+            assert extremes == (values.min(), values.max())
+    assert with_per_tensor_sums(data, graph, per_tensor[0], samples) is per_tensor[0]
+    with pytest.raises(ValueError, match="other samples"):
+        with_per_tensor_sums(data, graph, calibration, samples.subset(np.arange(3)))
+
+
+def test_only_weights_are_measured_where_the_rest_is_known(network, table, per_tensor):
+    data, graph, samples, _ = network
+    calibration, whole = per_tensor
+    done = []
+    found = measure_sensitivity(
+        data, graph, calibration, samples, per_channel=False, known=table,
+        progress=lambda _, total: done.append(total),
+    )  # fmt: skip
+    assert found == whole
+    assert set(done) == {sum(op.weights is not None for op in graph.ops)}
+    assert {m.source.id for m in found.measurements} - {m.source.id for m in table.measurements} == {
+        m.source.id for m in found.measurements if not m.source.per_channel
+    }
+    assert all(m.source.part == "weights" for m in found.measurements if not m.source.per_channel)
+    with pytest.raises(ValueError, match="other samples"):
+        measure_sensitivity(data, graph, calibration, samples.subset(np.arange(3)), known=table)
+
+
+def test_both_kinds_of_weights_give_their_own_layer_figures(network, table, per_tensor):
+    _, graph, _, _ = network
+    op = next(op for op in graph.ops if op.layer == "block_0_depthwise")
+    many, one = table.layer_nmse(op, SCHEMES["w8a8"]), per_tensor[1].layer_nmse(op, SCHEMES["w8a8"])
+    assert many[1] == one[1]
+    assert one[0] > 2 * many[0] > 0
 
 
 def with_rounding(data, tensor, params, reader=None):

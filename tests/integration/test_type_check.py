@@ -34,7 +34,7 @@ def case(network, calibrated):
     data = net.build([d])
     graph, calibration = calibrated(data, [[noise(1, 4, 4, 3)], [-noise(1, 4, 4, 3)]])
     plan = Plan.bare(graph, SCHEMES, Format.INT8)
-    return data, graph, plan, convert(data, graph, calibration, plan, calibration.partial_sums)
+    return data, graph, plan, convert(data, graph, calibration, plan)
 
 
 def altered(model, change):
@@ -58,7 +58,7 @@ def test_nothing_is_reported_of_a_clean_file(case):
 def test_an_op_that_the_quantizer_skipped_is_reported_with_all_its_tensors(case):
     _, graph, plan, conversion = case
     recipe = [entry for entry in conversion.recipe if entry["operation"] != "CONV_2D"]
-    found = check_types(emit(conversion.prepared, recipe, conversion.ranges, {}), graph, plan)
+    found = check_types(emit(conversion.prepared, recipe, conversion.ranges), graph, plan)
     assert [m.tensor for m in found if m.tensor in ("w0", "b0", "a")] == ["w0", "b0", "a"]
     assert len(found) == 4, "its input besides"
     assert {(m.expected, m.found) for m in found} == {("int8", "float32"), ("int32", "float32")}

@@ -10,16 +10,19 @@ import math
 
 import jsonschema
 import pytest
+from bitplan.analyzer import schema
 from bitplan.reports.export import CSV_COLUMNS, report_json, report_schema, sensitivity_csv
 
 from .. import results_factory as factory
-from .. import results_refined
+from .. import results_planning as planning
+from .. import results_refined, results_repairs
 
 CASES = [
     "mobilenet", "islands", "two_layers", "inspected", "analyzed", "mismatched", "unevaluated", "regression", "hostile",
 ]  # fmt: skip
 
 
+REPAIRED = ["repaired", "without_classes", "hostile"]
 REFINED = ["refined", "linear", "estimated", "not_differentiable"]
 
 
@@ -30,18 +33,86 @@ def test_every_report_keeps_to_the_published_schema(name):
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
+@pytest.mark.parametrize("name", REPAIRED)
+def test_every_report_of_repairs_keeps_to_the_published_schema(name):
+    document = report_json(getattr(results_repairs, name)())
+    jsonschema.Draft202012Validator(report_schema()).validate(document)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_repairs_are_written_with_the_names_of_those_that_were_kept():
+    found = report_json(results_repairs.repaired())["repair"]
+    assert found["kept"] == ["ranges", "bias_correction", "distillation"]
+    assert found["steps"][3]["after"] is None and found["steps"][3]["skipped"] == "no weights share a scale"
+    assert found["steps"][4]["drop_after"] == {"value": 0.2, "low": 0.2 - 0.9, "high": 1.1}
+    assert found["steps"][4]["curve"][4] == {"step": 256, "error": 0.0043}
+    assert found["kernels"]["simulated_xnnpack"] == {"agreement": 0.9844, "nmse": 0.0021}
+    assert report_json(factory.mobilenet())["repair"] is None
+
+
 def test_the_schema_is_a_schema_and_describes_every_key():
-    schema = report_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    document = report_json(factory.mobilenet())
-    assert list(schema["properties"]) == list(document)
-    for part in ("provenance", "graph", "calibration", "sensitivity", "plan", "verification"):
-        assert set(schema["$defs"][part]["properties"]) == set(document[part]), part
+    published = report_schema()
+    jsonschema.Draft202012Validator.check_schema(published)
+    document = report_json(results_repairs.repaired())
+    assert list(published["properties"]) == list(document)
+    for part in ("provenance", "graph", "calibration", "sensitivity", "plan", "planning", "repair", "verification"):
+        assert set(published["$defs"][part]["properties"]) == set(document[part]), part
+
+
+@pytest.mark.parametrize(
+    ("definition", "kind", "computed"),
+    [
+        ("planning", schema.Planning, ()),
+        ("reason", schema.Reason, ()),
+        ("alternative", schema.Alternative, ()),
+        ("price", schema.Price, ("bought",)),
+        ("trial", schema.Trial, ()),
+        ("round", schema.Round, ("off",)),
+        ("remeasured", schema.Remeasured, ()),
+        ("frontier", schema.Frontier, ()),
+        ("frontier_point", schema.FrontierPoint, ()),
+        ("rival", schema.Rival, ()),
+        ("opinion", schema.Opinion, ()),
+        ("repair", schema.RepairLog, ("kept",)),
+        ("repair_step", schema.RepairStep, ()),
+        ("held_back_error", schema.HeldBackError, ()),
+        ("kernel_agreement", schema.KernelAgreement, ()),
+        ("likeness", schema.Likeness, ()),
+    ],
+)
+def test_every_field_of_a_planning_an_opinion_and_a_repair_is_described(definition, kind, computed):
+    described = report_schema()["$defs"][definition]
+    names = [field.name for field in dataclasses.fields(kind)]
+    assert list(described["properties"]) == described["required"] == [*names, *computed]
+    assert all(entry.get("description") for entry in (described, *described["properties"].values()))
+
+
+def test_a_planning_is_written_with_what_it_computes():
+    found = report_json(factory.mobilenet())["planning"]
+    assert found["price"]["bought"] == pytest.approx(0.0013 * 100_000 / 469_888)
+    assert found["trial"]["rounds"][0]["off"] == pytest.approx(0.0043 / 0.0114)
+    assert [point["measured_nmse"] is not None for point in found["frontier"]["points"]].count(True) == 3
+    assert len(found["reasons"]) == 65 and found["reasons"][1]["scheme"] == "float"
+
+
+@pytest.mark.parametrize("made", ["vela", "micro", "refused"])
+def test_what_a_targets_tool_says_keeps_to_the_schema(made):
+    opinion = getattr(planning, made)()
+    document = report_json(planning.on_target(factory.mobilenet(), "ethos-u55", opinion))
+    jsonschema.Draft202012Validator(report_schema()).validate(document)
+    assert document["verification"]["opinion"]["refusal"] == opinion.refusal
+    assert document["verification"]["opinion"]["figures"] == dict(opinion.figures)
 
 
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        (("planning", "trial", "answer"), "maybe"),
+        (("planning", "frontier", "along"), "colour"),
+        (("planning", "reasons", 0, "cheaper", "fits"), "yes"),
+        (("repair", "error_of"), "accuracy"),
+        (("repair", "steps", 0, "kept"), None),
+        (("repair", "kernels", "reference_xnnpack", "agreement"), 98.4),
         (("version",), 2),
         (("plan", "io"), "int4"),
         (("verification", "evaluations", 0, "file_bytes"), -1),
@@ -52,7 +123,7 @@ def test_the_schema_is_a_schema_and_describes_every_key():
     ],
 )
 def test_a_document_that_breaks_the_schema_is_refused(path, value):
-    document = report_json(factory.mobilenet())
+    document = report_json(results_repairs.repaired())
     place = document
     for step in path[:-1]:
         place = place[step]

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import html.parser
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -19,7 +20,8 @@ from bitplan.reports.charts import build_charts
 from bitplan.reports.view import RANDOM_BANNER
 
 from .. import results_factory as factory
-from .. import results_refined
+from .. import results_planning as planning
+from .. import results_refined, results_repairs
 
 LIMIT_BYTES = 2_500_000
 
@@ -86,13 +88,14 @@ def test_another_process_gives_the_same_bytes(mobilenet):
         "print(hashlib.sha256(render(mobilenet()).encode()).hexdigest())\n"
     )
     environment = {"PYTHONHASHSEED": "12345", "PATH": "/usr/bin:/bin", "HOME": "/tmp"}
+    environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == hashlib.sha256(mobilenet.encode()).hexdigest()
 
 
-def test_only_the_measured_block_differs_between_equal_runs(mobilenet):
+def test_only_times_and_the_measured_block_differ_between_equal_runs(mobilenet):
     again = dataclasses.replace(factory.mobilenet(), provenance=factory.provenance(measured={"verify_s": 99.0}))
-    block = re.compile(r'<div id="measured">.*?</div>', re.DOTALL)
+    block = re.compile(r'<div id="measured">.*?</div>|<aside id="times".*?</aside>\n', re.DOTALL)
     other = page.render(again)
     assert other != mobilenet
     assert block.sub("", other) == block.sub("", mobilenet)
@@ -163,14 +166,21 @@ def test_links_hold_on_other_pages_too(name):
 
 
 def test_parts_stand_in_the_order_of_reading(mobilenet):
-    order = ["answer", "before-after", "causes", "network", "tables", "calibration", "run", "measured"]
+    order = [
+        "answer", "before-after", "times", "causes", "network", "plan", "frontier", "trial", "why", "tables",
+        "calibration", "run", "measured",
+    ]  # fmt: skip
     ids = Reader(mobilenet).ids()
     assert [part for part in ids if part in order] == order
 
 
 def test_parts_without_data_are_absent():
     reader = Reader(page.render(factory.inspected()))
-    assert not {"before-after", "causes", "network", "calibration", "measured", "chart-data"} & set(reader.ids())
+    absent = {
+        "before-after", "causes", "network", "plan", "repairs", "calibration", "measured", "times", "opinion",
+        "chart-data",
+    }  # fmt: skip
+    assert not absent & set(reader.ids())
     assert [kind for kind, _ in reader.scripts] == ["module"]
     assert len(page.render(factory.inspected())) < 200_000
 
@@ -205,7 +215,7 @@ def test_a_breakable_name_is_escaped_before_it_is_broken():
 def test_charts_are_the_same_every_time_and_carry_their_own_data():
     one, other = build_charts(factory.mobilenet()), build_charts(factory.mobilenet())
     assert one == other
-    assert [chart.id for chart in one] == ["drops", "ranking", "kinds", "local"]
+    assert [chart.id for chart in one] == ["drops", "ranking", "kinds", "local", "frontier"]
     schemes = [key.split("|")[0] for key in one[1].specs]
     assert list(dict.fromkeys(schemes)) == ["w8a8", "w4a8", "w4a16", "w8a16", "w16a8", "w16a16"]
     for chart in one:
@@ -240,7 +250,78 @@ def test_a_few_measured_sources_do_not_show_how_poor_a_guide_the_layer_is():
     local = build_charts(results_refined.refined())[3]
     assert local.title == "Error at the layer and at the output"
     assert local.help.startswith("Each mark is one source that was measured. ")
-    assert [chart.id for chart in build_charts(results_refined.linear())] == ["drops", "ranking", "kinds"]
+    assert [chart.id for chart in build_charts(results_refined.linear())] == ["drops", "ranking", "kinds", "frontier"]
+
+
+def test_parts_of_the_plan_without_data_are_absent():
+    reader = Reader(page.render(factory.islands()))
+    assert "plan" in reader.ids() and "table-limits" in reader.ids()
+    assert not {"frontier", "trial", "why", "opinion", "table-reasons", "chart-frontier"} & set(reader.ids())
+
+
+def test_what_the_targets_tool_says_is_text():
+    base = factory.mobilenet()
+    reader = Reader(page.render(planning.on_target(base, "tflite-micro", planning.refused())))
+    assert "It refuses the file: it has no <b>PRELU</b>" in reader.text and "table-opinion" not in reader.ids()
+    seen = Reader(page.render(planning.on_target(base, "ethos-u55", planning.vela()))).text
+    assert "ethos-u-vela 5.2.0: compiled for ethos-u55-128" in seen and "SOFTMAX, PRELU" in seen
+    assert "One thread of this machine's CPU: says nothing of ethos-u55." in seen
+
+
+def test_hostile_words_of_a_planning_are_text():
+    reader = Reader(page.render(hostile_planning()))
+    assert {"img", "script"} & {tag for tag, _ in reader.elements} == {"script"}
+    assert [kind for kind, _ in reader.scripts] == ["application/json", "module", "module"]
+    for table in ("reasons", "remeasured", "rivals"):
+        assert f"table-{table}" in reader.ids()
+    assert reader.text.count("<img src=x onerror=alert(1)>") > 3
+    targets = {a["href"][1:] for _, a in reader.elements if (a.get("href") or "").startswith("#")}
+    assert targets <= set(reader.ids())
+
+
+def hostile_planning():
+    """Names of layers, rivals, tools and targets that try to be markup."""
+    base = factory.hostile()
+    bad, found = factory.HOSTILE[1], base.planning
+    rivals = tuple(dataclasses.replace(rival, name=bad) for rival in found.frontier.rivals)
+    reasons = tuple(dataclasses.replace(reason, op=bad, layer=bad) for reason in found.reasons)
+    rounds = tuple(
+        dataclasses.replace(t, remeasured=tuple(dataclasses.replace(r, op=bad, layer=bad) for r in t.remeasured))
+        for t in found.trial.rounds
+    )
+    frontier = dataclasses.replace(found.frontier, rivals=rivals)
+    trial = dataclasses.replace(found.trial, rounds=rounds, advice=(bad,))
+    made = dataclasses.replace(found, reasons=reasons, frontier=frontier, trial=trial)
+    opinion = dataclasses.replace(planning.vela(), tool=bad, setting=bad, cpu_ops=(bad,), figures={bad: 1.0})
+    return planning.on_target(dataclasses.replace(base, planning=made), bad, opinion)
+
+
+def test_repairs_stand_behind_the_plan_and_only_where_there_are_some(mobilenet):
+    reader = Reader(page.render(results_repairs.repaired()))
+    order = ["before-after", "plan", "repairs", "kernels", "tables", "run"]
+    assert [part for part in reader.ids() if part in order] == order
+    assert {"chart-waterfall", "chart-training", "table-repairs", "table-training", "table-kernels"} <= set(
+        reader.ids()
+    )
+    assert len(reader.ids()) == len(set(reader.ids()))
+    assert not {"repairs", "kernels", "table-repairs", "chart-waterfall"} & set(Reader(mobilenet).ids())
+    bare = Reader(page.render(results_repairs.without_classes()))
+    assert "chart-waterfall" in bare.ids() and not {"chart-training", "table-training"} & set(bare.ids())
+
+
+def test_equal_repairs_give_equal_bytes():
+    assert page.render(results_repairs.repaired()) == page.render(results_repairs.repaired())
+
+
+def test_hostile_words_of_repairs_are_text():
+    text = page.render(results_repairs.hostile())
+    reader = Reader(text)
+    assert {"img", "script"} & {tag for tag, _ in reader.elements} == {"script"}
+    assert [kind for kind, _ in reader.scripts] == ["application/json", "module", "module"]
+    assert reader.text.count("<img src=x onerror=alert(1)>") > 10 and "</script><b>" in reader.text
+    assert "\u202e" not in text
+    targets = {a["href"][1:] for _, a in reader.elements if (a.get("href") or "").startswith("#")}
+    assert targets <= set(reader.ids())
 
 
 def test_names_of_what_has_no_gradient_are_text():

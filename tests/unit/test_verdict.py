@@ -10,6 +10,7 @@ from bitplan.reports.cells import Cell, View
 from bitplan.reports.view import build_view
 
 from .. import results_factory as factory
+from .. import results_planning as planning
 from .. import results_refined
 
 
@@ -31,8 +32,8 @@ def test_the_answer_is_two_sentences_with_cause_size_and_loss(mobilenet):
     assert text(mobilenet) == (
         "int8 everywhere loses 3.4 ± 0.8 points; 84 % of its output error enters at the weights of"
         " expanded_conv_depthwise (288 weights). The plan keeps 1 of 65 ops in float and the others in w8a8, fits in"
-        " 2.74 MB (3.26× smaller than the float .tflite of 8.93 MB; within the budget of 2.80 MB) and loses 0.6 ± 0.5"
-        " points, both on 5000 images (XNNPACK)."
+        " 2.74 MB (3.26× smaller than the float .tflite of 8.93 MB; within the budget of 2.80 MB) with 603 KiB of RAM"
+        " (within the budget of 684 KiB) and loses 0.6 ± 0.5 points, both on 5000 images (XNNPACK)."
     )
     assert mobilenet.verdict.tone == "fair"
 
@@ -84,7 +85,7 @@ def test_figures_from_calibration_samples_are_said_to_be_such_first():
 def test_without_a_plan_nothing_is_said_of_a_file():
     view = build_view(factory.analyzed())
     assert text(view).endswith("No plan was made in this run, and no file emitted.")
-    assert view.comparison is None and view.strip is None and view.prediction is None
+    assert view.comparison is None and view.strip is None and view.plan is None
     assert view.sensitivity is not None and view.ranges is not None
 
 
@@ -94,7 +95,7 @@ def test_an_inspected_model_has_only_its_inventory():
         "The model has 65 ops, 2.20 M weights and 8.93 MB as a float .tflite; every op can be quantized."
         " Nothing has been measured yet."
     )
-    parts = (view.comparison, view.sensitivity, view.strip, view.ranges, view.prediction, view.run.measured)
+    parts = (view.comparison, view.sensitivity, view.strip, view.ranges, view.plan, view.run.measured)
     assert parts == (None,) * 6
     columns = ["Layer", "#", "Op", "Kind", "Weights", "MACs", "Output", "Can take"]
     assert [c.label for c in view.layers.columns] == columns
@@ -167,6 +168,28 @@ def test_a_file_over_its_budget_is_said_to_be():
     assert view.verdict.tone == "bad"
     # 2.74 MB is both sizes rounded: the digits that decide are shown.
     assert "2\u202f735\u202f248 bytes" in text(view) and "OVER the budget of 2\u202f735\u202f247 bytes" in text(view)
+
+
+def test_the_arena_is_the_targets_own_where_its_tool_says_one():
+    base = factory.mobilenet()
+    assert "with 603 KiB of LiteRT's arena on this host, not the device's (within" in text(
+        build_view(planning.on_target(base, "ethos-u55"))
+    )
+    view = build_view(planning.on_target(base, "ethos-u55", planning.vela()))
+    assert "with 725 KiB of RAM by ethos-u-vela (OVER the budget of 684 KiB)" in text(view)
+    assert (view.verdict.tone, view.verdict.label) == ("bad", "Over the arena budget")
+
+
+def test_a_file_that_its_target_refuses_is_no_good_file():
+    view = build_view(planning.on_target(factory.islands(), "tflite-micro", planning.refused()))
+    assert (view.verdict.tone, view.verdict.label) == ("bad", "The target's own tool refuses the file")
+
+
+def test_a_drop_that_did_not_hold_in_the_trial_is_said_to_be_one():
+    base = factory.mobilenet()
+    trial = dataclasses.replace(base.planning.trial, answer="fails")
+    failed = dataclasses.replace(base, planning=dataclasses.replace(base.planning, trial=trial))
+    assert build_view(failed).verdict.label == "The allowed drop does not hold"
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "islands", "two_layers", "mismatched", "unevaluated", "hostile"])

@@ -32,6 +32,14 @@ def text(view: View) -> str:
     return view.verdict.text
 
 
+def plan_tables(view: View) -> list[Table | None]:
+    """Every table of the plan's section; None for those without data."""
+    plan = view.plan
+    found = [plan.limits, plan.reasons]
+    found += [plan.frontier.table, plan.frontier.rivals] if plan.frontier else []
+    return [*found, plan.trial.rounds, plan.trial.remeasured] if plan.trial else found
+
+
 def column(table: Table, label: str) -> list[Cell]:
     position = [c.label for c in table.columns].index(label)
     return [row.cells[position] for row in table.rows]
@@ -92,20 +100,27 @@ def test_a_metric_is_not_called_accuracy():
 
 
 def test_predicted_stands_beside_measured(mobilenet):
-    size, error = mobilenet.prediction.rows
+    size, arena, work, operations, error = mobilenet.plan.limits.rows
     assert [c.text for c in size.cells] == [
-        "File size",
+        "Flash (file)",
+        "2\u202f800\u202f000 bytes",
         "2\u202f735\u202f180 bytes",
         "2\u202f735\u202f248 bytes",
         "+68 bytes (<0.01 %)",
     ]
-    assert error.cells[3].text == "1.03 times the prediction"
+    assert size.cells[1].detail == "97.7 % used"
+    assert [c.text for c in arena.cells] == [
+        "RAM (arena)", "700\u202f000 bytes", "613\u202f300 bytes", "617\u202f472 bytes", "+4172 bytes (0.68 %)",
+    ]  # fmt: skip
+    assert [c.text for c in work.cells] == ["Work", "", "1.14 × int8", "", ""]
+    assert operations.cells[2].text == "5.71 G"
+    assert error.cells[4].text == "1.03 times the prediction"
 
 
 def test_a_plan_without_predictions_is_not_compared_with_them():
     base = factory.mobilenet()
     bare = dataclasses.replace(base.verification, predicted_bytes=0, predicted_nmse=0.0)
-    assert build_view(dataclasses.replace(base, verification=bare)).prediction is None
+    assert build_view(dataclasses.replace(base, verification=bare)).plan.limits is None
 
 
 def test_the_ranking_puts_the_worst_layer_first_and_the_input_among_the_layers(mobilenet):
@@ -426,7 +441,8 @@ def test_every_row_has_a_cell_for_every_column(mobilenet, refined):
         part = view.sensitivity
         tables = (
             view.comparison,
-            view.prediction,
+            view.times,
+            *plan_tables(view),
             view.layers,
             view.kinds,
             view.refused,
@@ -458,7 +474,8 @@ def as_text(view: View) -> str:
     part = view.sensitivity
     tables = (
         view.comparison,
-        view.prediction,
+        view.times,
+        *plan_tables(view),
         part.by_scheme,
         part.directions,
         view.kinds,
@@ -471,6 +488,8 @@ def as_text(view: View) -> str:
             cells = (f"{c.text} [{c.detail}]" if c.detail else c.text for c in row.cells)
             lines.append(" | ".join(cells) + (f"   <{row.role}>" if row.role else ""))
         lines += [f"   {note}" for note in table.notes]
+    lines += ["", "== the plan", view.plan.mix, view.plan.price, *view.plan.frontier.findings]
+    lines += [view.plan.trial.basis, view.plan.trial.outcome, *view.plan.trial.advice]
     lines += ["", "== findings", *part.findings, part.local_note, part.directions_note]
     lines += ["", "== strip", view.strip.summary, *(f"{c.mark} {c.height} {c.note}" for c in view.strip.cells)]
     for facts in view.run.facts:

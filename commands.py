@@ -1,0 +1,61 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from .analyzer.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from .session import Run
+
+
+def exit_with_answer(result: Run) -> None:
+    """Where a largest drop was asked for, the exit code says whether it holds."""
+    from .checking import answer_code
+
+    code = answer_code(result)
+    if code != EXIT_OK:
+        raise typer.Exit(code)
+
+
+def stage(
+    as_json: bool, folder: pathlib.Path, parts: tuple[str, ...], step: Callable[[Run], Run], *, with_plan: bool = True
+) -> Run:
+    """A command that reads a run folder, takes one step, and prints."""
+    from . import api
+    from .analyzer.runs import RunFolder
+    from .terminal import Console
+
+    with Console(as_json) as console, RunFolder.open(folder).lock():
+        opened = api.open_run(folder, with_plan=with_plan, reporter=console.reporter, warn=console.warn)
+        result = step(opened)
+        console.close_progress()
+        console.result(result, parts)
+    return result
+
+
+@contextlib.contextmanager
+def writing(out: pathlib.Path, force: bool) -> Iterator[None]:
+    """Keeps other processes out of the run folder; one that holds something else is refused before any work."""
+    from .analyzer.runs import RunFolder
+
+    with RunFolder.create(out, force).lock():
+        yield
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def command_line() -> str:
+    """This process' command as one would type it."""
+    return shlex.join(["bitplan", *sys.argv[1:]])

@@ -1,0 +1,74 @@
+"""What every chart is made with: its colours, its data, its axes and its size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PLAN_COLOUR, BASELINE_COLOUR = "#1f77c9", "#8a919c"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page.
+
+    Attributes:
+      id: Unique within the page.
+      title: What it shows.
+      help: How it is read.
+      specs: Vega-Lite specification by choice, the default first; one with key "" where there is nothing to choose.
+        A choice of two parts is written `scheme|scale`.
+      table: Id of the table that holds the same figures.
+    """
+
+    id: str
+    title: str
+    help: str
+    specs: Mapping[str, dict[str, Any]]
+    table: str
+
+
+def data(rows: Sequence[Row]) -> Any:
+    """Rows of a chart, inside its specification."""
+    import altair as alt
+
+    return alt.Data(values=list(rows))
+
+
+def decades(low: float, high: float) -> Any:
+    """An axis with a line and a label at each power of ten: Vega's default draws all nine between them too."""
+    import altair as alt
+
+    exponents = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    return alt.Axis(values=[10.0**exponent for exponent in exponents], format="~g")
+
+
+def finish(chart: Any, height: int, label_limit: int = 230) -> dict[str, Any]:
+    """Size, fonts and axes; the width follows the container."""
+    import altair as alt
+
+    autosize = alt.AutoSizeParams(type="fit-x", contains="padding")
+    spec: dict[str, Any] = (
+        chart.properties(width="container", height=height, background="transparent", autosize=autosize)
+        .configure(font="system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif")
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            grid=True,
+            gridOpacity=0.6,
+            domain=False,
+            ticks=False,
+            labelPadding=6,
+        )
+        .configure_axisX(tickCount=6, labelFlush=False)
+        .configure_axisY(labelLimit=label_limit)
+        .configure_legend(orient="top", labelFontSize=12, symbolSize=90, padding=0, offset=6, symbolOpacity=1)
+        .to_dict()
+    )
+    return spec
