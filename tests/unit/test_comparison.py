@@ -15,7 +15,7 @@ INT8 = 500 + 3 * WEIGHT_BYTES + 2 * BORDER_BYTES
 
 def test_a_difference_is_that_of_the_wholes_and_of_each_op() -> None:
     before, after = plan(THREE, table(THREE), INT8), plan(THREE, table(THREE), INT8 + 1000)
-    diff = diff_plans(THREE, before, after)
+    diff = diff_plans(before, after)
     assert diff.same_network
     assert [(op.before, op.after) for op in diff.ops] == [
         (a.scheme, b.scheme) for a, b in zip(before.assignments, after.assignments, strict=True)
@@ -30,7 +30,7 @@ def test_a_difference_is_that_of_the_wholes_and_of_each_op() -> None:
 
 def test_a_plan_does_not_differ_from_itself() -> None:
     once = plan(THREE, table(THREE), INT8)
-    diff = diff_plans(THREE, once, once)
+    diff = diff_plans(once, once)
     assert (diff.changes, diff.noise_change, diff.bytes_change, diff.arena_change, diff.latency_change) == (
         (),
         0,
@@ -49,10 +49,10 @@ def test_plans_of_a_network_and_of_the_same_trained_again_compare() -> None:
     )
     first = plan(THREE, table(THREE), INT8 + 1000)
     second = plan(again, table(again, weights_1_w8=0.5), INT8 + 1000)
-    diff = diff_plans(again, first, second)
+    diff = diff_plans(first, second)
     assert not diff.same_network
     assert [op.layer for op in diff.ops] == ["again/l0", "again/l1", "again/l2"]
-    assert [op.layer for op in diff_plans(THREE, first, second).ops] == ["l0", "l1", "l2"]
+    assert [op.layer for op in diff_plans(second, first).ops] == ["l0", "l1", "l2"], "labels are the later plan's"
     worst = max(diff.ops, key=lambda op: abs(op.noise_change))
     assert diff.noise_change == pytest.approx(second.predicted_nmse - first.predicted_nmse)
     assert worst.op == THREE.ops[1].key or second.assignments[1].scheme.startswith(("w16", "float"))
@@ -60,7 +60,7 @@ def test_plans_of_a_network_and_of_the_same_trained_again_compare() -> None:
 
 def test_figures_that_only_one_plan_has_are_not_compared() -> None:
     once = plan(THREE, table(THREE), INT8)
-    diff = diff_plans(THREE, once, replace(once, predicted_arena_bytes=None, target="litert-cpu"))
+    diff = diff_plans(once, replace(once, predicted_arena_bytes=None, target="litert-cpu"))
     assert (diff.arena_change, diff.latency_change) == (None, None), "times on two targets are of two kinds"
 
 
@@ -71,4 +71,4 @@ def test_plans_of_other_structures_are_refused_by_their_first_other_op() -> None
         (chain(("CONV_2D", CONV)), "3 and 1 ops"),
     ):
         with pytest.raises(UsageError, match=problem):
-            diff_plans(THREE, once, plan(other, table(other), None))
+            diff_plans(once, plan(other, table(other), None))
