@@ -11,7 +11,7 @@ from ...analyzer.schema import Scheme
 from .budgets import Budgets
 from .outcome import impossible
 from .problem import Problem
-from .program import Program
+from .rows import Program
 from .solver import solve
 
 _UNITS = 1e4

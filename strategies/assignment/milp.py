@@ -16,8 +16,8 @@ from .greedy import climbed
 from .noise import Noise
 from .outcome import build_plan
 from .problem import Problem, state_problem
-from .program import Program
 from .resources import Usage
+from .rows import Program
 from .solver import Solution, solve
 
 GAP_LIMIT = 1e-3

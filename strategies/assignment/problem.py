@@ -13,8 +13,9 @@ from .budgets import MINIMISED, Budgets
 from .choices import Choices, schemes_for_ops, settle
 from .memory import MemoryModel
 from .noise import Noise, evaluate_noise
-from .program import Program, build_program
+from .program import build_program
 from .resources import Resources, Usage, build_resources
+from .rows import Program
 
 
 @dataclass(frozen=True)

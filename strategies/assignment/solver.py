@@ -14,9 +14,11 @@ from ...analyzer.schema import Scheme
 from ...analyzer.silence import silenced
 from .memory import kind_of
 from .problem import Problem
-from .program import Height, Program, chosen, thriftiest
+from .program import chosen, thriftiest
 from .relief import relieve
 from .resources import Usage
+from .rows import Height, Program
+from .steps import exclusive, too_large
 
 _NODES = 20_000
 """Limit on branch-and-bound nodes. A limit on time would make the plan depend on the machine."""
@@ -112,6 +114,11 @@ class _Search:
         self._improve, self._gaps = improve, 0
         self._limits = problem.budgets.limits()
         self._upper = np.ones(len(program.integer)) if upper is None else upper
+        self._exclusive: list[tuple[int, ...]] = []
+        if problem.budgets.arena_bytes is not None:
+            self._exclusive = exclusive(program, problem.budgets.arena_bytes)
+            out = too_large(program, problem.budgets.arena_bytes)
+            self._upper = np.array([0.0 if v in out else most for v, most in enumerate(self._upper)])
         objective = sum(weight * np.array(program.amounts[name]) for name, weight in weights.items())
         self._objective = np.where(self._upper > 0, objective, 0.0)
         self._rows, self._lower, self._above = program.matrix()
@@ -295,7 +302,7 @@ class _Search:
             unit = (value if value > 0 else float(np.abs(amounts).max(initial=0.0)) or 1.0) / _LIMIT_UNITS
             rows.append(sparse.csr_array(amounts[None, :] / unit))
             above.append(np.array([value / unit]))
-        for row, bound in self._height_rows():
+        for row, bound in self._arena_rows():
             places = (np.zeros(len(row), int), np.array(list(row), int))
             rows.append(sparse.csr_array((np.array(list(row.values())), places), shape=(1, len(self._upper))))
             above.append(np.array([bound]))
@@ -303,11 +310,12 @@ class _Search:
         lower = np.concatenate([self._lower, np.full(extra, -np.inf)])
         return sparse.vstack(rows, format="csr"), lower, np.concatenate(above)
 
-    def _height_rows(self) -> list[tuple[dict[int, float], float]]:
+    def _arena_rows(self) -> list[tuple[dict[int, float], float]]:
         limit = self._problem.budgets.arena_bytes
         limits = ([limit] if limit is not None else []) + ([None] if "arena_bytes" in self._weights else [])
         rows = [self._program.height_row(h, limit) for h in self._program.heights.values() for limit in limits]
-        return [row for row in rows if row is not None]
+        known = [(dict.fromkeys(group, 1.0), 1.0) for group in self._exclusive]
+        return known + [row for row in rows if row is not None]
 
     def _relaxed(self, left: Mapping[str, float]) -> Any:
         from scipy import optimize
