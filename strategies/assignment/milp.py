@@ -149,15 +149,16 @@ class _Search:
         self.schemes: list[Scheme] = []
         self.value, self._rank = np.inf, (np.inf, np.inf, np.inf)
         self.gaps = False
+        self._top: list[Scheme] | None = None  # what was reached by steps last: no more of them help
         self._limits = problem.budgets.limits()
 
     def improve(self, schemes: Sequence[Scheme]) -> Sequence[Scheme]:
         """The best plan, once this one and what single steps make of it have been taken into account."""
-        if not self.take(schemes):
+        if list(schemes) == self._top or not self.take(schemes):
             return self.schemes
-        better = climbed(self.problem, schemes)
-        if better is not None:
-            self.take(better)
+        self._top = climbed(self.problem, schemes)
+        if self._top is not None:
+            self.take(self._top)
         return self.schemes
 
     def take(self, schemes: Sequence[Scheme]) -> bool:
