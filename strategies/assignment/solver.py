@@ -77,8 +77,9 @@ def solve(
     """Minimises a weighted sum of what plans use within a problem's limits.
 
     The relaxed program comes first: its optimum has few fractions, so that each op's argmax is nearly the best plan.
-    Choices that alone cost more than that plan is away from the bound are then left out (reduced cost fixing), and
-    branch and bound does the rest.
+    Branch and bound comes next, over the few choices that cost next to nothing at that optimum (a core); where its plan
+    is not proven to within the gap, over all choices that do not alone cost more than the best plan is away from the
+    optimum (reduced cost fixing).
 
     HiGHS accepts constraints that are missed by a tolerance, and argmax misses them too. What a plan really uses is
     computed again; where it exceeds a limit, the program is solved with a limit that is lower by the excess. The arena
@@ -123,13 +124,14 @@ class _Search:
         self._objective = np.where(self._upper > 0, objective, 0.0)
         self._rows, self._lower, self._above = program.matrix()
         self._best: tuple[float, tuple[Scheme, ...]] | None = None
-        self._bound = -np.inf
+        self._bound = self._root = -np.inf
+        self._reduced_costs = np.zeros(len(self._upper))
 
     def run(self, relaxed: bool) -> Solution:
         if not self._relax():
             return self._solution("Infeasible", infeasible=True)
         status = "Optimal"
-        for allowance in (_CORE, np.inf):
+        for allowance in (_CORE, None):
             if relaxed or self._is_close():
                 break
             status, infeasible = self._branch(allowance)
@@ -142,7 +144,7 @@ class _Search:
         return self._best is not None and self._best[0] - self._bound <= self._gap * abs(self._best[0])
 
     def _relax(self) -> bool:
-        """Solves the relaxed program, offers what its argmax comes to, and leaves choices out.
+        """Solves the relaxed program and offers what it comes to.
 
         Returns:
           False where it is proven that no plan exists.
@@ -172,18 +174,20 @@ class _Search:
             self._reduced_costs = first.lower.marginals + first.upper.marginals
         return True
 
-    def _core(self, allowance: float) -> tuple[np.ndarray, float]:
-        """Leaves out choices that alone cost more than an allowance above the relaxed optimum.
+    def _core(self, allowance: float | None) -> tuple[np.ndarray, float]:
+        """Leaves choices out.
 
         Args:
-          allowance: Relative to the best plan; what that plan is away from the relaxed optimum is always enough.
+          allowance: Choices that alone cost more than this above the relaxed optimum are left out, as a share of that;
+            None to leave out only what no plan better than the best one has.
 
         Returns:
           (upper bounds [variables], what every plan costs at least that was left out).
         """
-        value = np.inf if self._best is None else self._best[0]
-        beyond = min(value, self._root + allowance * max(abs(self._root), abs(value) if value < np.inf else 0.0))
-        room = beyond - self._root + _MARGIN * abs(self._root)
+        beyond = np.inf if self._best is None else self._best[0]
+        if allowance is not None:
+            beyond = min(beyond, self._root + allowance * abs(self._root))
+        room = beyond - self._root + _MARGIN * abs(beyond)
         return np.where(self._reduced_costs > room, 0.0, self._upper), beyond
 
     def _offer_thrifty(self, values: np.ndarray, exceeded: Sequence[str]) -> bool:
@@ -198,7 +202,7 @@ class _Search:
         self._offer(schemes, used)
         return True
 
-    def _branch(self, allowance: float) -> tuple[str, bool]:
+    def _branch(self, allowance: float | None) -> tuple[str, bool]:
         """Branch and bound over a core of the choices.
 
         Args:

@@ -561,6 +561,10 @@ PADDING = dict.fromkeys(MINIMISED, 1e-12) | {"arena_bytes": 63}
 """Tensors start at multiples of 64 bytes, which the rows of memory count in full."""
 
 
+MEMORY_SCHEMES = [("w8a8", "w8a16"), ("w8a8", "w16a16"), ("w8a16", "float")]
+"""Pairs that make many sizes of memory of few assignments."""
+
+
 def kept(found: Figures, limits: dict[str, float]) -> bool:
     return all(getattr(found, name) <= limit for name, limit in limits.items())
 
@@ -646,7 +650,29 @@ def test_any_larger_limit_is_never_worse(case, factor: float) -> None:
 
 
 @SLOW
-@given(problems(8), st.sampled_from([("w8a8", "w8a16"), ("w8a8", "w16a16"), ("w8a16", "float")]))
+@given(problems(7), st.sampled_from(MEMORY_SCHEMES), st.floats(0, 1), st.sampled_from(["noise", "arena_bytes"]))
+def test_milp_finds_the_best_plan_where_the_arena_has_gaps(problem: Problem, allowed, where: float, goal: str) -> None:
+    problem = dataclasses.replace(problem, allowed=allowed)
+    every = {names: (rounding_noise(problem, names), arena_bytes(problem, names)) for names in all_assignments(problem)}
+    noises, arenas = (sorted({found[i] for found in every.values()}) for i in (0, 1))
+    if goal == "noise":
+        limit = arenas[int(where * (len(arenas) - 1))]
+        plan = assign(problem, "milp", Budgets(arena_bytes=limit))
+        best = min(noise for noise, arena in every.values() if arena <= limit)
+        assert plan.predicted_nmse == pytest.approx(best, rel=2e-4, abs=1e-12)
+        assert plan.predicted_arena_bytes <= limit
+    else:
+        limit = noises[int(where * (len(noises) - 1))] * (1 + 1e-6) + 1e-12
+        plan = assign(problem, "milp", Budgets(noise=limit), minimise=goal)
+        least = min(arena for noise, arena in every.values() if noise <= limit)
+        assert plan.predicted_arena_bytes == pytest.approx(least, abs=PADDING[goal])
+        assert plan.predicted_nmse <= limit
+    assert plan.predicted_arena_bytes == every[names_of(plan)][1]
+    assert plan.mip_gap is not None and plan.mip_gap <= 1e-3
+
+
+@SLOW
+@given(problems(8), st.sampled_from(MEMORY_SCHEMES))
 def test_plans_that_lie_in_memory_alike_are_as_high(problem: Problem, allowed: tuple[str, ...]) -> None:
     problem = dataclasses.replace(problem, allowed=allowed)
     every = {names: arena_bytes(problem, names) for names in some(all_assignments(problem), 64)}
