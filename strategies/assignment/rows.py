@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
 
+from ...analyzer.schema import SCHEMES
 from .budgets import MINIMISED
+from .memory import Kind, kind_of
 
 PEAK_UNIT = 1000.0
 """What the largest possible arena counts in the rows of memory: HiGHS' tolerance is absolute."""
@@ -93,9 +95,23 @@ class Program:
                     row[index] += sign
         self.rows.append((dict(row), bound))
 
-    def learn(self, height: Height) -> bool:
-        """Whether a height is new."""
-        return self.heights.setdefault(height.variables, height) is height
+    def learn(self, stack: Mapping[int, frozenset[Kind]], height: int) -> bool:
+        """Remembers how high the arena of some plans is at least.
+
+        Args:
+          stack: From `MemoryModel.stack`.
+          height: Bytes.
+
+        Returns:
+          Whether that is new.
+        """
+        alike = [
+            variable
+            for (op, name), variable in self.choice.items()
+            if op in stack and kind_of(SCHEMES[name]) in stack[op]
+        ]
+        found = Height(tuple(alike), len(stack), height)
+        return self.heights.setdefault(found.variables, found) is found
 
     def height_row(self, height: Height, limit: float | None) -> tuple[dict[int, float], float] | None:
         """A height as a row: (coefficients by variable, upper bound); None where it rules nothing out.

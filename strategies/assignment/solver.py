@@ -12,12 +12,11 @@ from scipy import sparse
 from ...analyzer.errors import SolverStopped
 from ...analyzer.schema import Scheme
 from ...analyzer.silence import silenced
-from .memory import kind_of
 from .problem import Problem
 from .program import chosen, thriftiest
 from .relief import relieve
 from .resources import Usage
-from .rows import Height, Program
+from .rows import Program
 from .steps import exclusive, too_large
 
 _NODES = 20_000
@@ -267,14 +266,7 @@ class _Search:
         if self._gaps == _GAPS:
             return False
         self._gaps += 1
-        stack = self._problem.memory.stack(schemes)
-        alike = [
-            self._program.choice[op, scheme.name]
-            for op, kinds in stack.items()
-            for scheme in self._problem.choices[op]
-            if kind_of(scheme) in kinds
-        ]
-        return self._program.learn(Height(tuple(alike), len(stack), used.arena_bytes))
+        return self._program.learn(self._problem.memory.stack(schemes), used.arena_bytes)
 
     def _prove(self, bound: float) -> None:
         self._bound = max(self._bound, min(bound, np.inf if self._best is None else self._best[0]))
