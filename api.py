@@ -57,7 +57,7 @@ from .record import (
     judged_at_outputs,
     labelled,
 )  # fmt: skip
-from .repairing import parse_duration
+from .repairing import check_export, export_learned, parse_duration
 from .run_data import RANDOM_SAMPLES
 from .session import DEFAULT_MODE, Reporter, Run, ignore, silent
 from .strategies.ladder import check_steps
@@ -288,6 +288,7 @@ def repair(
     scheme: str = "",
     steps: Sequence[str] = (),
     time_budget: str | float | None = None,
+    export_keras: str | pathlib.Path | None = None,
     **options: Any,
 ) -> Run:
     """Wins accuracy back without spending bits: analyze, plan, repair, convert, verify, report where there is a folder.
@@ -296,10 +297,13 @@ def repair(
       model, calibration: As for `prepare`.
       scheme: One for all ops that have it (`w8a8`, `w4a8`), or the path of a `plan.json`; "" for a plan within budgets.
       steps, time_budget: As for `Run.repair`.
+      export_keras: Where to write the Keras model with the learned weights, as `.keras`; `model` must be one.
       options: `prepare`'s arguments, those of `Run.analyze`, and the fields of `Request`.
     """
     check_steps(steps or REPAIRS)
     parse_duration(time_budget)
+    if export_keras is not None:
+        check_export(model, export_keras)
     wishes = {field.name: options.pop(field.name) for field in fields(Request) if field.name in options}
     if scheme in SCHEMES:
         wishes |= {"strategy": "uniform", "allow": (scheme,), "size_budget": "none", "latency_budget": "none"}
@@ -307,7 +311,10 @@ def repair(
     analyzed = analyze(model, calibration, per_channel=load_target(request.target).per_channel, **options)
     from_file = scheme and scheme not in SCHEMES
     planned = analyzed.with_plan_file(pathlib.Path(scheme)) if from_file else analyzed.plan(**wishes)
-    result = planned.repair(steps, time_budget=time_budget).convert().verify()
+    repaired = planned.repair(steps, time_budget=time_budget)
+    if export_keras is not None:
+        export_learned(repaired, model, export_keras, trust_model=options.get("trust_model", False))
+    result = repaired.convert().verify()
     return result.report() if result.folder else result
 
 

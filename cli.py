@@ -27,6 +27,7 @@ from .options import (
     Budget,
     CalibrationData,
     EvaluationData,
+    ExportKeras,
     Folder,
     Force,
     Io,
@@ -231,6 +232,7 @@ def repair(
     io: IoOption = Io.float,
     steps: StepsOption = DEFAULT_STEPS,
     time_budget: TimeBudget = "15m",
+    export_keras: ExportKeras = None,
     seed: Seed = 0,
     out: Out = pathlib.Path("bitplan-out"),
     force: Force = False,
@@ -247,8 +249,8 @@ def repair(
             model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
             resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, scheme=scheme,
             size_budget=size_budget, arena_budget=arena_budget, latency_budget=latency_budget, allow=names(allow),
-            target=target, io=io.value, steps=names(steps), time_budget=time_budget, seed=seed, out=out, force=force,
-            trust_model=trust_model, workers=workers, left_float=False,
+            target=target, io=io.value, steps=names(steps), time_budget=time_budget, export_keras=export_keras,
+            seed=seed, out=out, force=force, trust_model=trust_model, workers=workers, left_float=False,
             command=command_line(), reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()

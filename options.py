@@ -146,6 +146,10 @@ RepairOption = Annotated[bool, typer.Option("--repair", help="Win accuracy back 
 DEFAULT_STEPS = ",".join(REPAIRS)
 StepsOption = Annotated[str, typer.Option("--steps", metavar="NAMES", help="Repairs to try, comma-separated.")]
 TimeBudget = Annotated[str, typer.Option("--time-budget", metavar="TIME", help="For all repairs: 15m, 90s, 1h.")]
+ExportKeras = Annotated[
+    pathlib.Path | None,
+    typer.Option("--export-keras", metavar="FILE", help="Also the Keras model with the learned weights, as .keras."),
+]
 SchemeOption = Annotated[
     str, typer.Option("--scheme", metavar="NAME|FILE", help="One scheme for all ops (w8a8, w4a8), or a plan.json.")
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .analyzer.errors import RunFolderError, UsageError
 from .analyzer.inputs.dataset import Samples
@@ -58,6 +60,46 @@ def save_repair(run: Run, log: RepairLog, network: Network | None) -> None:
     if network is not None:
         run.folder.write_bytes("repaired.tflite", network.flatbuffer)
         run.save_stage("repaired_calibration", network.calibration, "")
+
+
+def check_export(model: Any, path: str | pathlib.Path) -> None:
+    """Whether the learned weights of a model could be written as a Keras file, before anything is learned.
+
+    Raises:
+      UsageError: The path does not end in `.keras`, or its folder does not exist.
+      UnsupportedModel: The model is no Keras model.
+    """
+    from .analyzer.inputs.keras_export import check_keras
+
+    path = pathlib.Path(path)
+    if path.suffix != ".keras":
+        raise UsageError(f"{path} does not end in .keras", "give --export-keras a name like learned.keras")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {path.absolute().parent}", "make it, or choose another --export-keras")
+    check_keras(model)
+
+
+def export_learned(run: Run, model: Any, path: str | pathlib.Path, *, trust_model: bool) -> None:
+    """Writes the Keras model with what repairs have learned; says so where there is nothing to write.
+
+    Args:
+      run: A repaired one.
+      model: What it was prepared from.
+      path: Of the `.keras` file.
+      trust_model: Whether code inside `model` may run.
+
+    Raises:
+      UnsupportedModel: Some changed op is no layer of the model whose weights can be set.
+    """
+    from .analyzer.inputs.keras_export import export_keras
+
+    if run.network is None:
+        run.warn(f"no repair was kept, so the Keras model has nothing to learn: {path} was not written")
+        return
+    run.reporter("Putting the learned weights into the Keras model")(0, 1)
+    export_keras(
+        model, pathlib.Path(path), run.graph, run.flatbuffer, run.network.flatbuffer, trust_model=trust_model
+    )  # fmt: skip
 
 
 def parse_duration(text: str | float | None) -> float | None:

@@ -44,6 +44,25 @@ def convert_keras_zip(path: pathlib.Path, *, trust_model: bool) -> Converted:
     Raises:
       UnsupportedModel: It holds code and is not trusted, is damaged, was written by Keras 2, or cannot be converted.
     """
+    return _convert_loaded(load_keras_zip(path, trust_model=trust_model), path.name, ())
+
+
+def convert_h5(path: pathlib.Path, *, trust_model: bool) -> Converted:
+    """Converts an `.h5` file of Keras 2 or 3.
+
+    Raises:
+      UnsupportedModel: It holds weights only, holds code and is not trusted, or a layer has no Keras 3 counterpart.
+    """
+    model, notes = load_h5(path, trust_model=trust_model)
+    return _convert_loaded(model, path.name, notes)
+
+
+def load_keras_zip(path: pathlib.Path, *, trust_model: bool) -> Any:
+    """The `keras.Model` of a Keras 3 `.keras` file.
+
+    Raises:
+      UnsupportedModel: It holds code and is not trusted, is damaged, or was written by Keras 2.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
@@ -57,11 +76,11 @@ def convert_keras_zip(path: pathlib.Path, *, trust_model: bool) -> Converted:
             "save it as .h5, SavedModel or .tflite with that Keras, and give that",
         )
     _check_code(config, path.name, trust_model)
-    return _load_and_convert(path, ".keras", trust_model, ())
+    return _load(path, ".keras", trust_model, path.name)
 
 
-def convert_h5(path: pathlib.Path, *, trust_model: bool) -> Converted:
-    """Converts an `.h5` file of Keras 2 or 3.
+def load_h5(path: pathlib.Path, *, trust_model: bool) -> tuple[Any, tuple[str, ...]]:
+    """The `keras.Model` of an `.h5` file of Keras 2 or 3, and what was mended on the way.
 
     Raises:
       UnsupportedModel: It holds weights only, holds code and is not trusted, or a layer has no Keras 3 counterpart.
@@ -83,7 +102,7 @@ def convert_h5(path: pathlib.Path, *, trust_model: bool) -> Converted:
         raise UnsupportedModel(f"the architecture in {path.name} cannot be read: {error}", "save it again") from error
     _check_code(config, path.name, trust_model)
     if not version.startswith(("1.", "2")):
-        return _load_and_convert(path, ".h5", trust_model, ())
+        return _load(path, ".h5", trust_model, path.name), ()
     upgraded, notes = upgrade(config)
     with tempfile.TemporaryDirectory() as folder:
         copied = pathlib.Path(folder) / "model.h5"
@@ -92,7 +111,7 @@ def convert_h5(path: pathlib.Path, *, trust_model: bool) -> Converted:
         with h5py.File(copied, "r+") as file:
             # As str: an attribute of variable length may exceed the 64 KiB that a fixed one is held to.
             file.attrs["model_config"] = json.dumps(upgraded)
-        return _load_and_convert(copied, ".h5", trust_model, tuple(notes), shown=path.name)
+        return _load(copied, ".h5", trust_model, path.name), tuple(notes)
 
 
 def convert_model(model: Any) -> Converted:
@@ -154,10 +173,13 @@ def _check_code(config: Any, shown: str, trust_model: bool) -> None:
         )
 
 
-def _load_and_convert(
-    path: pathlib.Path, suffix: str, trust_model: bool, notes: tuple[str, ...], shown: str = ""
-) -> Converted:
-    shown = shown or path.name
+def _convert_loaded(model: Any, shown: str, notes: tuple[str, ...]) -> Converted:
+    with captured_output() as output, told_by(output, shown):
+        converted = _convert_keras(model)
+    return Converted(converted.flatbuffer, converted.inputs, converted.outputs, (*notes, *converted.notes))
+
+
+def _load(path: pathlib.Path, suffix: str, trust_model: bool, shown: str) -> Any:
     with captured_output() as output, told_by(output, shown), tempfile.TemporaryDirectory() as folder:
         import keras
         import tensorflow as tf
@@ -173,8 +195,7 @@ def _load_and_convert(
         )
         if suffix == ".h5":
             _check_weight_order(model, path, shown)
-        converted = _convert_keras(model)
-    return Converted(converted.flatbuffer, converted.inputs, converted.outputs, (*notes, *converted.notes))
+        return model
 
 
 def _check_weight_order(model: Any, path: pathlib.Path, shown: str) -> None:
