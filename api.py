@@ -62,6 +62,7 @@ from .run_data import RANDOM_SAMPLES
 from .session import DEFAULT_MODE, Reporter, Run, ignore, silent
 from .strategies.ladder import check_steps
 from .strategies.repair.material import Network
+from .strategies.repair.ranges import check_method
 from .strategies.request import Request
 from .strategies.targets import load_target
 
@@ -288,6 +289,7 @@ def repair(
     scheme: str = "",
     steps: Sequence[str] = (),
     time_budget: str | float | None = None,
+    ranges: str = "auto",
     export_keras: str | pathlib.Path | None = None,
     **options: Any,
 ) -> Run:
@@ -296,12 +298,13 @@ def repair(
     Args:
       model, calibration: As for `prepare`.
       scheme: One for all ops that have it (`w8a8`, `w4a8`), or the path of a `plan.json`; "" for a plan within budgets.
-      steps, time_budget: As for `Run.repair`.
+      steps, time_budget, ranges: As for `Run.repair`.
       export_keras: Where to write the Keras model with the learned weights, as `.keras`; `model` must be one.
       options: `prepare`'s arguments, those of `Run.analyze`, and the fields of `Request`.
     """
     check_steps(steps or REPAIRS)
     parse_duration(time_budget)
+    check_method(ranges)
     if export_keras is not None:
         check_export(model, export_keras)
     wishes = {field.name: options.pop(field.name) for field in fields(Request) if field.name in options}
@@ -311,7 +314,7 @@ def repair(
     analyzed = analyze(model, calibration, per_channel=load_target(request.target).per_channel, **options)
     from_file = scheme and scheme not in SCHEMES
     planned = analyzed.with_plan_file(pathlib.Path(scheme)) if from_file else analyzed.plan(**wishes)
-    repaired = planned.repair(steps, time_budget=time_budget)
+    repaired = planned.repair(steps, time_budget=time_budget, ranges=ranges)
     if export_keras is not None:
         export_learned(repaired, model, export_keras, trust_model=options.get("trust_model", False))
     result = repaired.convert().verify()

@@ -42,6 +42,7 @@ from .options import (
     Out,
     ParetoOption,
     Preprocess,
+    RangesOption,
     RepairOption,
     Resize,
     SampleCount,
@@ -231,6 +232,7 @@ def repair(
     target: TargetOption = TARGETS[0],
     io: IoOption = Io.float,
     steps: StepsOption = DEFAULT_STEPS,
+    ranges: RangesOption = "auto",
     time_budget: TimeBudget = "15m",
     export_keras: ExportKeras = None,
     seed: Seed = 0,
@@ -249,9 +251,9 @@ def repair(
             model, calibration, evaluation=evaluation, calibration_samples=calibration_samples, balanced=balanced,
             resize=resize, scale=scale, preprocess=preprocess, metric=metric or None, scheme=scheme,
             size_budget=size_budget, arena_budget=arena_budget, latency_budget=latency_budget, allow=names(allow),
-            target=target, io=io.value, steps=names(steps), time_budget=time_budget, export_keras=export_keras,
-            seed=seed, out=out, force=force, trust_model=trust_model, workers=workers, left_float=False,
-            command=command_line(), reporter=console.reporter, warn=console.warn,
+            target=target, io=io.value, steps=names(steps), ranges=ranges, time_budget=time_budget,
+            export_keras=export_keras, seed=seed, out=out, force=force, trust_model=trust_model, workers=workers,
+            left_float=False, command=command_line(), reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()
         console.result(result, ("plan", "repair", "comparison", "answer", "files"))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .analyzer.schema import DEFAULT_ALLOWED, REPAIRS
+from .analyzer.schema import DEFAULT_ALLOWED, RANGE_METHODS, REPAIRS
 from .strategies.targets import DEFAULT_TARGET, shipped_targets
 
 
@@ -145,6 +145,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 RepairOption = Annotated[bool, typer.Option("--repair", help="Win accuracy back without spending bits; minutes.")]
 DEFAULT_STEPS = ",".join(REPAIRS)
 StepsOption = Annotated[str, typer.Option("--steps", metavar="NAMES", help="Repairs to try, comma-separated.")]
+RangesOption = Annotated[
+    str,
+    typer.Option("--ranges", metavar="METHOD", help=f"How ranges are chosen: {', '.join(RANGE_METHODS)}."),
+]
 TimeBudget = Annotated[str, typer.Option("--time-budget", metavar="TIME", help="For all repairs: 15m, 90s, 1h.")]
 ExportKeras = Annotated[
     pathlib.Path | None,

@@ -19,6 +19,7 @@ from .run_data import calibration_samples, held_back_samples, samples_to_learn_f
 from .session import Run
 from .strategies.ladder import Memory, Rung, climb
 from .strategies.repair.material import Material, Network
+from .strategies.repair.ranges import check_method
 from .strategies.trial import SAMPLES
 
 MOST_SAMPLES = 5000
@@ -31,11 +32,12 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
-def repair(run: Run, steps: Sequence[str], time_budget: str | float | None) -> Run:
+def repair(run: Run, steps: Sequence[str], time_budget: str | float | None, ranges: str) -> Run:
     """See `Run.repair`."""
     if run.plan_ is None or run.calibration is None:
         raise RunFolderError("there is no plan to repair", "run `bitplan plan` first")
-    material = _material(run)
+    check_method(ranges)
+    material = _material(run, ranges)
     with run.timed("repair_s") as measured:
         repaired = climb(
             material, steps=steps or REPAIRS, time_budget_s=parse_duration(time_budget),
@@ -118,7 +120,7 @@ def parse_duration(text: str | float | None) -> float | None:
     return float(match.group(1)) * _SECONDS[match.group(2)]
 
 
-def _material(run: Run) -> Material:
+def _material(run: Run, ranges: str) -> Material:
     assert run.plan_ is not None and run.calibration is not None
     calibration = calibration_samples(run)
     held_back = held_back_samples(run, SAMPLES)
@@ -131,7 +133,7 @@ def _material(run: Run) -> Material:
     samples = samples_to_learn_from(run, held_back, MOST_SAMPLES)
     return Material(
         run.flatbuffer, run.graph, run.calibration, run.plan_, _without(calibration, held_back), samples, held_back,
-        run.inputs.options.seed, run.workers,
+        ranges, run.inputs.options.seed, run.workers,
     )  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def _memory(run: Run, material: Material) -> Memory:
             "rung-1", versions_key(), name, fb.digest(material.flatbuffer), fb.digest(network.flatbuffer),
             fb.digest(network.reference),
             dumps(network.calibration), schemes, material.plan.io.value, material.plan.per_channel,
-            material.samples.digest, material.held_back.digest, material.seed,
+            material.samples.digest, material.held_back.digest, material.seed, material.range_method,
         )  # fmt: skip
 
     def load(name: str, network: Network) -> Rung | None:

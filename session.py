@@ -222,7 +222,7 @@ class Run:
                     run.folder.write_bytes("prepared.tflite", run.prepared)
         return run
 
-    def repair(self, steps: Sequence[str] = (), *, time_budget: str | float | None = None) -> Run:
+    def repair(self, steps: Sequence[str] = (), *, time_budget: str | float | None = None, ranges: str = "auto") -> Run:
         """Wins accuracy back before bits are spent: repairs the planned network without labels, and makes its file.
 
         Each step is measured on the emitted file, on samples that are held back, and kept only where it helps.
@@ -230,10 +230,12 @@ class Run:
         Args:
           steps: Names of repairs; none for all of them.
           time_budget: For everything: `15m`, `90s`, or seconds; None for no limit.
+          ranges: How the repair of ranges chooses them: `auto` for the best of all ways for each tensor, by measured
+            error, or one of `min-max`, `percentile-99.9`, `percentile-99.99`, `percentile-99.999`, `mse`, `kl`.
         """
         from .repairing import repair
 
-        return repair(self, steps, time_budget)
+        return repair(self, steps, time_budget, ranges)
 
     def verify(self, evaluation: Any = None) -> Run:
         """Runs the emitted file and its baselines beside the float model on the evaluation samples.

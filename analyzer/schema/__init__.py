@@ -55,7 +55,7 @@ from .planning import (
     RunDiff,
     Trial,
 )
-from .repairs import REPAIRS, HeldBackError, KernelAgreement, Likeness, RepairLog, RepairStep
+from .repairs import RANGE_METHODS, REPAIRS, HeldBackError, KernelAgreement, Likeness, RepairLog, RepairStep
 from .results import Provenance, Results
 from .target import ASSUMED, EVERY_OP, RUNTIMES, Kernel, Target
 
@@ -67,6 +67,7 @@ __all__ = [
     "DEFAULT_ALLOWED",
     "EVERY_OP",
     "KINDS",
+    "RANGE_METHODS",
     "REPAIRS",
     "RUNTIMES",
     "SCHEMA_VERSION",

@@ -9,6 +9,9 @@ from .outcomes import Interval
 REPAIRS = ("equalization", "ranges", "bias_correction", "rounding", "distillation")
 """Names of repairs, in the order in which they are tried: what changes the whole network first, the longest last."""
 
+RANGE_METHODS = ("auto", "min-max", "percentile-99.9", "percentile-99.99", "percentile-99.999", "mse", "kl")
+"""How the repair of ranges chooses them; `auto` takes for each tensor the one with the least measured error."""
+
 
 @dataclass(frozen=True)
 class HeldBackError:

@@ -22,6 +22,7 @@ class Material:
       calibration_samples: Those of the ranges.
       samples: All to learn from, the former among them.
       held_back: To decide on; none of `samples`.
+      range_method: `auto`, or a key of `analyzer.measures.clipping.METHODS`: how the repair of ranges chooses them.
       seed: Of the order of samples in training, and of intervals.
       workers: Threads.
     """
@@ -33,6 +34,7 @@ class Material:
     calibration_samples: Samples
     samples: Samples
     held_back: Samples
+    range_method: str = "auto"
     seed: int = 0
     workers: int = runtime.DEFAULT_WORKERS
 

@@ -113,8 +113,7 @@ def choose_ranges(
       UsageError: There is no such method.
       UnsupportedModel: The network cannot be converted by the plan.
     """
-    if method != AUTO and method not in METHODS:
-        raise UsageError(f"there is no way to choose ranges called {method!r}", f"use {', '.join((AUTO, *METHODS))}")
+    check_method(method)
     task = _Task(flatbuffer, graph, calibration, plan, samples, workers)
     activations = int8_activations(graph, calibration, plan)
     weights = clipped_weights(flatbuffer, graph, plan) if method in (AUTO, "mse") else {}
@@ -131,6 +130,16 @@ def choose_ranges(
     of_activations = [choice for choice in changed if choice.op is None]
     of_weights = [choice for choice in changed if choice.op is not None]
     return min((trial.of(some) for some in ([], changed, of_activations, of_weights)), key=lambda made: made.nmse)
+
+
+def check_method(method: str) -> None:
+    """Whether there is such a way to choose ranges.
+
+    Raises:
+      UsageError: There is none.
+    """
+    if method != AUTO and method not in METHODS:
+        raise UsageError(f"there is no way to choose ranges called {method!r}", f"use {', '.join((AUTO, *METHODS))}")
 
 
 def int8_activations(graph: Graph, calibration: Calibration, plan: Plan) -> tuple[int, ...]:

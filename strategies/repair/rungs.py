@@ -41,7 +41,7 @@ class Repair:
 def _ranges(material: Material, network: Network, effort: Effort) -> Made:
     found = choose_ranges(
         network.flatbuffer, material.graph_of(network), network.calibration, material.plan,
-        material.calibration_samples, workers=material.workers, progress=effort.progress,
+        material.calibration_samples, method=material.range_method, workers=material.workers, progress=effort.progress,
     )  # fmt: skip
     weights = sum(choice.op is not None for choice in found.choices)
     fact = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import bitplan as bp
 import pytest
 from bitplan.analyzer.conversion.converter import convert
 from bitplan.analyzer.conversion.verification import Reference
@@ -12,11 +13,13 @@ from bitplan.analyzer.errors import UsageError
 from bitplan.analyzer.inputs.dataset import input_specs, load_samples, parse_preprocessing
 from bitplan.analyzer.inputs.loader import load_float
 from bitplan.analyzer.measures.calibration import calibrate
+from bitplan.analyzer.measures.clipping import METHODS
 from bitplan.analyzer.network.graph import build_graph
-from bitplan.analyzer.schema import REPAIRS, Plan
+from bitplan.analyzer.schema import RANGE_METHODS, REPAIRS, Plan
 from bitplan.repairing import parse_duration
 from bitplan.strategies import ladder
-from bitplan.strategies.repair.material import Made, Material, Network
+from bitplan.strategies.repair.material import Effort, Made, Material, Network
+from bitplan.strategies.repair.ranges import AUTO
 from bitplan.strategies.repair.rungs import RUNGS, Repair
 from conftest_data import DEMO, demo
 from test_cli import MODEL, bitplan
@@ -39,6 +42,9 @@ def material():
     held_back = samples.subset(range(24, 40))
     too_wide = replace(calibration, ranges=wide)
     return Material(data, graph, too_wide, plan, samples.take(24), samples.take(24), held_back), calibration
+
+
+NO_LIMIT = Effort(None, lambda _done, _total: None)
 
 
 def as_repair(name: str, make, reason: str = "") -> Repair:
@@ -157,5 +163,34 @@ def test_the_command_repairs_and_its_folder_goes_on(tmp_path):
     assert not (out / "repair.json").exists() and not (out / "repaired.tflite").exists()
 
 
+def test_the_told_way_to_choose_ranges_is_the_one_taken(material):
+    start, _ = material
+    found = {}
+    for method in ("min-max", "mse"):
+        told = replace(start, range_method=method)
+        made = RUNGS["ranges"].make(told, Network(told.flatbuffer, told.calibration, told.flatbuffer), NO_LIMIT)
+        found[method] = made.network.calibration.ranges
+    assert {t: (r.minimum, r.maximum) for t, r in found["min-max"].items()} == {
+        t: (r.minimum, r.maximum) for t, r in start.calibration.ranges.items()
+    }
+    assert any(found["mse"][t].maximum < r.maximum for t, r in start.calibration.ranges.items())
+
+
+def test_a_way_to_choose_ranges_that_does_not_exist_is_refused_before_anything_is_loaded():
+    with pytest.raises(UsageError, match="no way to choose ranges called 'best'"):
+        bp.repair("no-such-model.tflite", ranges="best")
+
+
+def test_keras_weights_cannot_be_asked_of_a_flatbuffer(tmp_path):
+    done = bitplan("repair", MODEL, "--export-keras", tmp_path / "learned.keras", "--out", tmp_path / "out", check=2)
+    assert "is no Keras file" in done.stderr
+    done = bitplan("repair", MODEL, "--export-keras", tmp_path / "learned.h5", "--out", tmp_path / "out", check=2)
+    assert "does not end in .keras" in done.stderr
+
+
 def test_every_repair_has_its_rung():
     assert tuple(RUNGS) == REPAIRS
+
+
+def test_the_names_of_the_ways_to_choose_ranges_are_those_that_exist():
+    assert (AUTO, *METHODS) == RANGE_METHODS
