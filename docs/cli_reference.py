@@ -19,6 +19,7 @@ EXIT_CODES = """## Exit codes
 | 2 | usage, or input that is not supported |
 | 3 | the emitted file differs from the plan |
 | 5 | undecided: too few samples |
+| 130 | interrupted with Ctrl-C; a run folder goes on where it stopped |
 
 With `--json`, stdout is one JSON document; progress, warnings and errors are on stderr.
 """
