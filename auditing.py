@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pathlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from .analyzer.conversion.type_check import count_types
-from .analyzer.conversion.verification import Candidate, evaluate
+from .analyzer.conversion.verification import Candidate, evaluate, judge, run_candidates
 from .analyzer.errors import DataError, UnsupportedModel, UsageError
 from .analyzer.measures.attribution import QuantizedFile, attribute
 from .analyzer.measures.calibration import calibrate
@@ -15,6 +15,7 @@ from .analyzer.network import flatbuffer as fb
 from .analyzer.network.runtime import DEFAULT_WORKERS
 from .analyzer.runs import RunFolder, content_key
 from .analyzer.schema import Audit, AuditCause, Graph, Measurement
+from .drops import DropOptions, read_brought, study_drop
 from .session import Reporter, silent
 
 
@@ -45,13 +46,15 @@ def audit(
       seed: Of the bootstrap.
       workers: Threads.
       reporter: Takes progress.
-      options: Others of `prepare`: preprocessing, `trust_model`, `warn`, `command`.
+      options: Others of `prepare` (preprocessing, `metric`, `trust_model`, `warn`, `command`), and those of
+        `DropOptions`.
 
     Raises:
       UnsupportedModel: The second file is not quantized, or is no child of the first.
     """
     from .api import prepare
 
+    brings = DropOptions(**{f.name: options.pop(f.name) for f in fields(DropOptions) if f.name in options})
     if evaluation is None:
         raise DataError("an audit needs evaluation data", "give --evaluation FILE.npz:x,y")
     file = _read(quantized) if isinstance(quantized, str | pathlib.Path) else quantized
@@ -73,9 +76,17 @@ def audit(
         compared = list(opened.outputs)
     places = tuple(t for t in compared if t is not None)
     judged, studied = run.evaluation_data, run.calibration_data
-    (whole,) = evaluate(
-        run.flatbuffer, graph, [Candidate("quantized", file, compared=places)], judged, seed=seed, workers=workers,
-        progress=reporter("Running both files"),
+    paths = [pathlib.Path(p) for p in (quantized, float_model) if isinstance(p, str | pathlib.Path)]
+    brought = read_brought(brings, file, graph, judged, paths, run.warn)
+    candidates, metric = [Candidate("quantized", file, compared=places)], run.metric()
+    answers = run_candidates(
+        run.flatbuffer, graph, candidates, judged, workers=workers, progress=reporter("Running both files")
+    )  # fmt: skip
+    (whole,) = judge(graph, candidates, answers, judged, metric=metric, seed=seed)
+    reference, answer = answers
+    drop = study_drop(
+        file, graph, judged, reference, answer, whole, brought, metric=metric, seed=seed, workers=workers,
+        reporter=reporter,
     )  # fmt: skip
     (same,) = evaluate(
         run.flatbuffer, graph, [Candidate("quantized", file, compared=places)], studied, seed=seed, workers=workers
@@ -99,6 +110,7 @@ def audit(
         measured_nmse=same.error.nmse,
         samples=len(studied),
         external_buffers=fb.has_external_buffers(file),
+        drop=drop,
     )
     if folder is not None:
         _write(found, run.inputs.options.model_name, folder)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from .analyzer.cache import CacheContents
-    from .analyzer.schema import Audit, RunDiff
+    from .analyzer.schema import Audit, RunDiff, VectorManifest
     from .checking import Check
     from .latency import Latencies
     from .reports.cells import PlanPart, Table
@@ -150,6 +150,19 @@ class Console:
         print(f"\n{audit_verdict(found)}\n")
         for name in ("audit.json", "report.html"):
             print(out / name)
+
+    def vectors(self, found: VectorManifest, out: pathlib.Path) -> None:
+        """Prints what each exported file holds."""
+        if self._json:
+            from .analyzer.serialize import to_jsonable
+
+            self._document(to_jsonable(found))
+            return
+        for tensor in (*found.inputs, *found.outputs):
+            shape = "x".join(map(str, (found.samples, *tensor.shape)))
+            scale = f", scale {tensor.scale:g}, zero point {tensor.zero_point}" if tensor.scale else ""
+            print(f"{out / tensor.raw}  {tensor.name}  {tensor.dtype} {shape}{scale}")
+        print(out / "manifest.json")
 
     def check(self, found: Check) -> None:
         """Prints one line a person can read."""

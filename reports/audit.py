@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..analyzer.schema import Audit, Interval
 from . import numbers
 from .cells import Cell, Column, Row, Span, Table, Verdict
+from .drops import drop_sentences, drop_tables
+from .flips import gallery
 from .html import environment, page_frame
 
 _STRANGER = 0.5
@@ -77,7 +79,8 @@ def render_audit(found: Audit, model_name: str) -> str:
         **page_frame([]),
         title=numbers.name(model_name) or "model",
         verdict=_verdict(found),
-        tables=(files_table(found), audit_table(found)),
+        tables=(files_table(found), *(drop_tables(found.drop) if found.drop else ()), audit_table(found)),
+        gallery=gallery(found.drop) if found.drop else None,
     )  # fmt: skip
 
 
@@ -86,7 +89,7 @@ def _size(size_bytes: int) -> Cell:
 
 
 def _verdict(found: Audit) -> Verdict:
-    sentences = [_drop(found), _cause(found)]
+    sentences = [_drop(found), *drop_sentences(found), _cause(found)]
     if found.measured_nmse > _STRANGER:
         sentences.append([
             Span("Their outputs have next to nothing in common: the float model is probably not its parent.")
@@ -117,8 +120,16 @@ def _drop(found: Audit) -> list[Span]:
     return [
         Span(f"The quantized file {said} "),
         Span(f"{figure} {word}", "figure"),
-        Span(f"{n}{p}."),
+        Span(f"{n}{_shares(found)}{p}."),
     ]
+
+
+def _shares(found: Audit) -> str:
+    """The two accuracies; "" where there are none."""
+    before, after = found.evaluation.float_accuracy, found.evaluation.error.accuracy
+    if found.evaluation.drop_of != "accuracy" or before is None or after is None:
+        return ""
+    return f", {numbers.percent(after, 2)} against {numbers.percent(before, 2)}"
 
 
 def _cause(found: Audit) -> list[Span]:

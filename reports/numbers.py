@@ -172,6 +172,14 @@ def _plain(value: float, decimals: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", _MINUS)
 
 
+def samples_to_decide(needed: int) -> str:
+    """How many samples would decide, to two digits: more would claim a precision that such a number has not."""
+    if needed < 100:
+        return count(needed)
+    step = 10 ** (len(str(needed)) - 2)
+    return count(-(-needed // step) * step)
+
+
 def ordinal(rank: int) -> str:
     """`1st`, `2nd`, `11th`."""
     suffix = "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..measures.calibration import Progress
+from ..measures.flips import are_probabilities
 from ..measures.metrics import ErrorSums
 from ..measures.per_sample import (
     Metric,
@@ -57,11 +58,30 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What one file says of all samples: the compared tensors and the outputs, one array [n, ...] each."""
+class Answers:
+    """What one file says of samples, all or the first ones: the compared tensors and the outputs, arrays [n, ...]."""
 
     compared: list[np.ndarray]
     outputs: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class PairedDrop:
+    """What each sample loses.
+
+    Attributes:
+      differences: float64 [n], float minus quantized; None where nothing can be counted.
+      drop_of: As in `Evaluation.drop_of`; "" where there are no differences.
+      unit: See `statistics.paired_bootstrap`.
+      mcnemar_p: Exact McNemar test; None unless right answers were counted.
+      float_mean: Of the float network's right answers, or of its metric; None for an agreement.
+    """
+
+    differences: np.ndarray | None = None
+    drop_of: str = ""
+    unit: float = 100.0
+    mcnemar_p: float | None = None
+    float_mean: float | None = None
 
 
 def slow_subset(graph: Graph) -> int:
@@ -100,15 +120,67 @@ def evaluate(
     Returns:
       One evaluation for each candidate, in order.
     """
+    answers = run_candidates(float_data, graph, candidates, samples, workers=workers, progress=progress)
+    return judge(graph, candidates, answers, samples, metric=metric, seed=seed)
+
+
+def run_candidates(
+    float_data: bytes, graph: Graph, candidates: Sequence[Candidate], samples: LabelledSource,
+    *, workers: int = runtime.DEFAULT_WORKERS, progress: Progress | None = None,
+) -> list[Answers]:  # fmt: skip
+    """The first half of `evaluate`: the answers of the float model, then of each candidate."""
     files = [with_compared(float_data, graph), *(with_compared(c.flatbuffer, graph, c.compared) for c in candidates)]
     limits = [len(samples), *(min(c.limit or len(samples), len(samples)) for c in candidates)]
     kernel_names = ["xnnpack", *(c.kernels for c in candidates)]
-    reference, *answers = _run_all(files, limits, kernel_names, len(graph.compared), samples, workers, progress)
+    return _run_all(files, limits, kernel_names, len(graph.compared), samples, workers, progress)
+
+
+def judge(
+    graph: Graph, candidates: Sequence[Candidate], answers: Sequence[Answers], samples: LabelledSource,
+    *, metric: Metric | None = None, seed: int = 0,
+) -> tuple[Evaluation, ...]:  # fmt: skip
+    """The second half of `evaluate`: what the answers of `run_candidates` are worth."""
+    reference, *found = answers
     variances = [output_variance(values) for values in reference.compared]
     return tuple(
-        _judge(graph, candidate, reference, answer, limit, variances, samples, metric, seed)
-        for candidate, answer, limit in zip(candidates, answers, limits[1:], strict=True)
+        _judge(graph, candidate, reference, answer, variances, samples, metric, seed)
+        for candidate, answer in zip(candidates, found, strict=True)
     )
+
+
+def outputs_of(
+    file: bytes, samples: LabelledSource, *, kernels: str = "xnnpack", limit: int | None = None,
+    workers: int = runtime.DEFAULT_WORKERS, progress: Progress | None = None,
+) -> list[np.ndarray]:  # fmt: skip
+    """A file's outputs on samples, or on the first ones: one array [n, ...] each, dequantized."""
+    count = min(limit or len(samples), len(samples))
+    return _run_all([file], [count], [kernels], 0, samples, workers, progress)[0].outputs
+
+
+def paired_drop(
+    graph: Graph, reference: Sequence[np.ndarray], found: Sequence[np.ndarray], labels: np.ndarray | None,
+    metric: Metric | None = None,
+) -> PairedDrop:  # fmt: skip
+    """What each sample loses of the user's metric, of accuracy or, without labels, of agreement with float.
+
+    Args:
+      graph: Of the float network.
+      reference: Its outputs, arrays [n, ...].
+      found: The file's outputs, for the same samples.
+      labels: [n], or None.
+      metric: See `per_sample.Metric`.
+    """
+    if metric is not None:
+        before = np.array(per_sample_metric(metric, reference, reference, labels))
+        after = np.array(per_sample_metric(metric, found, reference, labels))
+        return PairedDrop(before - after, "metric", 1.0, None, float(before.mean()))
+    if not graph.is_classifier:
+        return PairedDrop()
+    if labels is None:
+        return PairedDrop(100.0 * ~agreements(reference[0], found[0]), "agreement")
+    before, after = (right_answers(scores, labels) for scores in (reference[0], found[0]))
+    p_value = mcnemar_exact(int((before & ~after).sum()), int((~before & after).sum()))
+    return PairedDrop(100.0 * (before.astype(float) - after), "accuracy", 100.0, p_value, float(before.mean()))
 
 
 @dataclass(frozen=True)
@@ -158,34 +230,29 @@ class Reference:
         drops, drop_of = self._drops(found)
         return Comparison(self._error(found), drops, drop_of)
 
-    def _error(self, found: _Answers) -> OutputError:
+    def _error(self, found: Answers) -> OutputError:
         labels = self._samples.labels
         return _error(self._graph, self._answers, found, len(found.outputs[0]), self._variances, labels, None)
 
-    def _drops(self, found: _Answers) -> tuple[np.ndarray | None, str]:
+    def _drops(self, found: Answers) -> tuple[np.ndarray | None, str]:
         if not self._graph.is_classifier:
             return None, ""
         count = len(found.outputs[0])
         scores, answers = self._answers.outputs[0][:count].reshape(count, -1), found.outputs[0].reshape(count, -1)
         labels = self._samples.labels
         if labels is not None:
-            before, after = (right_answers(values, labels[:count]) for values in (scores, answers))
-            return 100.0 * (before.astype(float) - after.astype(float)), "accuracy"
+            return paired_drop(self._graph, [scores], [answers], labels[:count]).differences, "accuracy"
         logits = self._answers.compared[0][:count].reshape(count, -1)
-        of_scores = self._graph.compared != self._graph.outputs or not _are_probabilities(scores)
+        of_scores = self._graph.compared != self._graph.outputs or not are_probabilities(scores)
         p = np.exp(log_softmax(logits)) if of_scores else scores
         rows = np.arange(count)
         return 100.0 * (p[rows, scores.argmax(1)] - p[rows, answers.argmax(1)]), "expected accuracy"
 
-    def _run(self, file: bytes, limit: int | None = None) -> _Answers:
+    def _run(self, file: bytes, limit: int | None = None) -> Answers:
         files, limits = [with_compared(file, self._graph)], [min(limit or len(self._samples), len(self._samples))]
         compared = len(self._graph.compared)
         (found,) = _run_all(files, limits, ["xnnpack"], compared, self._samples, self._workers, None)
         return found
-
-
-def _are_probabilities(scores: np.ndarray) -> bool:
-    return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
 
 
 def with_compared(data: bytes, graph: Graph, places: tuple[int, ...] | None = None) -> bytes:
@@ -205,7 +272,7 @@ def with_compared(data: bytes, graph: Graph, places: tuple[int, ...] | None = No
 def _run_all(
     files: Sequence[bytes], limits: Sequence[int], kernel_names: Sequence[str], compared: int,
     samples: LabelledSource, workers: int, progress: Progress | None,
-) -> list[_Answers]:  # fmt: skip
+) -> list[Answers]:  # fmt: skip
     """Runs every file on every sample it is due, preparing each sample once; equal files run once."""
     keys = list(zip((fb.digest(f) for f in files), kernel_names, strict=True))
     due: dict[tuple[str, str], int] = {}
@@ -234,41 +301,29 @@ def _run_all(
     answers = []
     for key, limit in zip(keys, limits, strict=True):
         arrays = [values[:limit] for values in whole[key]]
-        answers.append(_Answers(arrays[:compared], arrays[compared:]))
+        answers.append(Answers(arrays[:compared], arrays[compared:]))
     return answers
 
 
 def _judge(
-    graph: Graph, candidate: Candidate, reference: _Answers, answer: _Answers, limit: int,
-    variances: Sequence[float], samples: LabelledSource, metric: Metric | None, seed: int,
+    graph: Graph, candidate: Candidate, reference: Answers, answer: Answers, variances: Sequence[float],
+    samples: LabelledSource, metric: Metric | None, seed: int,
 ) -> Evaluation:  # fmt: skip
-    labels = samples.labels
-    error = _error(graph, reference, answer, limit, variances, labels, metric)
-    drop_of, differences, unit, p_value = "", None, 100.0, None
-    if metric is not None:
-        wanted = [values[:limit] for values in reference.outputs]
-        before = np.array(per_sample_metric(metric, wanted, wanted, None if labels is None else labels[:limit]))
-        after = np.array(per_sample_metric(metric, answer.outputs, wanted, None if labels is None else labels[:limit]))
-        drop_of, differences, unit = "metric", before - after, 1.0
-    elif graph.is_classifier and labels is not None:
-        before, after = (right_answers(v[:limit], labels[:limit]) for v in (reference.outputs[0], answer.outputs[0]))
-        drop_of, differences = "accuracy", 100.0 * (before.astype(float) - after.astype(float))
-        p_value = mcnemar_exact(int((before & ~after).sum()), int((~before & after).sum()))
-    elif graph.is_classifier:
-        drop_of = "agreement"
-        differences = 100.0 * ~agreements(reference.outputs[0][:limit], answer.outputs[0])
+    limit = len(answer.outputs[0])
+    labels = None if samples.labels is None else samples.labels[:limit]
+    drop = paired_drop(graph, [values[:limit] for values in reference.outputs], answer.outputs, labels, metric)
     return Evaluation(
         name=candidate.name,
         file_bytes=len(candidate.flatbuffer),
         arena_bytes=runtime.arena_bytes(candidate.flatbuffer),
         kernels=candidate.kernels,
-        error=error,
-        drop_points=None if differences is None else _interval(differences, drop_of, seed, unit),
-        drop_of=drop_of,
-        mcnemar_p=p_value,
-        discordant=_discordant(differences) if drop_of in ("accuracy", "agreement") else None,
+        error=_error(graph, reference, answer, limit, variances, samples.labels, metric),
+        drop_points=None if drop.differences is None else _interval(drop.differences, drop.drop_of, seed, drop.unit),
+        drop_of=drop.drop_of,
+        mcnemar_p=drop.mcnemar_p,
+        discordant=_discordant(drop.differences) if drop.drop_of in ("accuracy", "agreement") else None,
         subset=limit < len(samples),
-        float_accuracy=float(before.mean()) if drop_of in ("accuracy", "metric") else None,
+        float_accuracy=drop.float_mean,
     )
 
 
@@ -283,7 +338,7 @@ def _interval(differences: np.ndarray, drop_of: str, seed: int, unit: float) -> 
 
 
 def _error(
-    graph: Graph, reference: _Answers, answer: _Answers, limit: int, variances: Sequence[float],
+    graph: Graph, reference: Answers, answer: Answers, limit: int, variances: Sequence[float],
     labels: np.ndarray | None, metric: Metric | None,
 ) -> OutputError:  # fmt: skip
     """Error at the compared tensors; top-1 figures from the outputs themselves, ties and all."""

@@ -139,6 +139,15 @@ class Samples:
         labels = [0] * len(self) if self.labels is None else self.labels.tolist()
         return np.array(sorted(range(len(self)), key=lambda i: (self.facts.hashes[i], labels[i])), np.int64)
 
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """[samples]: which of these samples each one is in the order in which they were brought, from 0."""
+        return np.argsort(np.argsort(self.positions, kind="stable"), kind="stable").astype(np.int64)
+
+    def origin(self, index: int) -> str:
+        """What to call a sample: its file's name within the folder, or its number in the data as brought."""
+        return self.columns[0].origin(int(self.positions[index]))
+
     def in_content_order(self) -> Samples:
         """The same samples in the order of their content, so that nothing depends on the order they came in."""
         return self.subset(self.order)

@@ -8,6 +8,7 @@ A difference is float minus quantized, one number a sample: for right and wrong 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -110,6 +111,26 @@ def mcnemar_exact(b: int, c: int) -> float:
     return 1.0 if b + c == 0 else float(stats.binomtest(b, b + c, 0.5).pvalue)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of several tests corrected after Holm (Scandinavian Journal of Statistics 6, 1979, p. 65).
+
+    Whatever the tests have to do with each other, the chance that any true hypothesis gets less than 0.05 is at most
+    0.05. The smallest of m values is multiplied by m, the next by m - 1 and so on; none ends up below a smaller one.
+
+    Args:
+      p_values: 0 to 1.
+
+    Returns:
+      In the same order.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
 def samples_needed(differences: ArrayLike, limit: float, *, confidence: float = 0.95, unit: float = 1.0) -> int | None:
     """About how many samples decide whether the mean difference is below `limit`.
 
@@ -149,6 +170,19 @@ def samples_needed(differences: ArrayLike, limit: float, *, confidence: float = 
     if root >= distance * math.sqrt(_MOST_SAMPLES):
         return None
     return max(1, math.ceil((root / distance) ** 2))
+
+
+def pairs_needed(worse: int, better: int, samples: int, limit: float) -> int | None:
+    """`samples_needed` in percentage points, from counts.
+
+    Args:
+      worse: Samples that only the float model answers rightly.
+      better: Samples that only the other one does.
+      samples: All of them.
+      limit: Percentage points.
+    """
+    same = samples - worse - better
+    return samples_needed([100.0] * worse + [-100.0] * better + [0.0] * same, limit, unit=100.0)
 
 
 def decide(interval: schema.Interval, limit: float) -> Decision:

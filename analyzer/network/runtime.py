@@ -121,7 +121,7 @@ class Runner:
           values: By tensor index, of the input's shape; floats are quantized with the file's own scales.
         """
         for port in self.inputs:
-            self._interpreter.set_tensor(port.index, _to_port(values[port.index], port).reshape(port.shape))
+            self._interpreter.set_tensor(port.index, to_port(values[port.index], port).reshape(port.shape))
 
     def invoke(self) -> None:
         """Runs on the inputs that were set, and leaves the results where they are: what is timed.
@@ -192,7 +192,7 @@ def run_samples(
 
 def run_one(runner: Runner, sample: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Runs one sample, floats in and floats out (see `run_samples`)."""
-    given = [_to_port(values, port) for values, port in zip(sample, runner.inputs, strict=True)]
+    given = [to_port(values, port) for values, port in zip(sample, runner.inputs, strict=True)]
     results = zip(runner.run(given), runner.outputs, strict=True)
     return [drop_batch(_from_port(values, port)) for values, port in results]
 
@@ -221,7 +221,8 @@ def _port(detail: dict[str, Any]) -> Port:
     )  # fmt: skip
 
 
-def _to_port(values: np.ndarray, port: Port) -> np.ndarray:
+def to_port(values: np.ndarray, port: Port) -> np.ndarray:
+    """Values as an input takes them: floats are quantized with its scale; what has its type already is left alone."""
     if port.dtype == "float32" or port.scale == 0 or values.dtype.name == port.dtype:
         return values.astype(port.dtype, copy=False)
     limits = np.iinfo(port.dtype)

@@ -7,6 +7,19 @@ with the mean.
 
 from __future__ import annotations
 
+from .drops import (
+    ClassDrop,
+    DeviceDifference,
+    DeviceJudgement,
+    Drop,
+    Flip,
+    Flips,
+    OutputGap,
+    SetMetric,
+    VectorManifest,
+    VectorTensor,
+)
+from .interval import Interval
 from .measurements import (
     Calibration,
     Histogram,
@@ -35,7 +48,6 @@ from .outcomes import (
     Audit,
     AuditCause,
     Evaluation,
-    Interval,
     Plan,
     TypeMismatch,
     Verification,
@@ -77,7 +89,13 @@ __all__ = [
     "Audit",
     "AuditCause",
     "Calibration",
+    "ClassDrop",
+    "DeviceDifference",
+    "DeviceJudgement",
+    "Drop",
     "Evaluation",
+    "Flip",
+    "Flips",
     "Format",
     "Frontier",
     "FrontierPoint",
@@ -94,6 +112,7 @@ __all__ = [
     "OpChange",
     "Opinion",
     "OutputError",
+    "OutputGap",
     "PartialSums",
     "Plan",
     "PlanDiff",
@@ -111,10 +130,13 @@ __all__ = [
     "RunDiff",
     "Scheme",
     "SensitivityTable",
+    "SetMetric",
     "Source",
     "Target",
     "Tensor",
     "Trial",
     "TypeMismatch",
+    "VectorManifest",
+    "VectorTensor",
     "Verification",
 ]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .drops import Drop
+from .interval import Interval as Interval
 from .measurements import OutputError
 from .network import SCHEMES, Format, Graph, Scheme
 from .opinion import Opinion
@@ -122,19 +124,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A figure with its 95 % interval, in the figure's own unit."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """One file measured on evaluation samples, paired with the float model on the same ones.
 
@@ -242,6 +231,7 @@ class Audit:
       measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is interaction and kernels.
       samples: On which the sources stand.
       external_buffers: Whether buffers lie behind the flatbuffer, where TFLite Micro reads garbage.
+      drop: Which classes and samples `evaluation`'s drop hits, and where on the way it arises.
     """
 
     causes: tuple[AuditCause, ...]
@@ -256,3 +246,4 @@ class Audit:
     measured_nmse: float
     samples: int
     external_buffers: bool
+    drop: Drop | None = None
