@@ -106,7 +106,7 @@ def _device_sentence(device: DeviceJudgement) -> Sentence:
     runtime = f"LiteRT's {numbers.kernels(gap.reference)}" if gap.reference == "reference" else "LiteRT with XNNPACK"
     n = numbers.plural(gap.samples, "sample")
     if gap.equal == gap.samples:
-        return [Span(f"The device answers exactly what {runtime} does, on all of "), Span(n, "figure"), Span(".")]
+        return [Span(f"The device answers exactly what {runtime} does, on all "), Span(n, "figure"), Span(".")]
     differ = numbers.count(gap.samples - gap.equal)
     steps = "" if gap.max_steps is None else f", by at most {numbers.significant(gap.max_steps)} steps of its scale"
     first = device.differing[0]
@@ -161,7 +161,6 @@ def _set_metric_table(metric: SetMetric) -> Table:
 
 
 _GAP_COLUMNS = (
-    Column("Step"),
     Column("Samples", numeric=True),
     Column("Output error", "nmse at the network's outputs", numeric=True),
     Column("Largest difference", "of one element", numeric=True),
@@ -189,13 +188,14 @@ def _conversion_table(drop: Drop) -> Table:
     rows = tuple(Row(_gap_cells(name, gap)) for name, gap in zip(names, drop.conversion, strict=True))
     notes = ("All three are divided by the variance of the framework's outputs. Errors can cancel, so the first two "
              "need not sum to the third.", *drop.notes)  # fmt: skip
-    return Table("conversion", "Conversion error and quantization error", _GAP_COLUMNS, rows, notes)
+    return Table("conversion", "Conversion error and quantization error", (Column("Step"), *_GAP_COLUMNS), rows, notes)
 
 
 def _device_tables(device: DeviceJudgement) -> list[Table]:
     columns = (
+        Column("Against"),
         *_GAP_COLUMNS,
-        Column("Steps", "the largest difference in steps of the output's scale", numeric=True),
+        Column("In steps", "the largest difference in steps of the output's scale", numeric=True),
         Column("Equal samples", "in every element", numeric=True),
     )
     names = {"xnnpack": "the quantized file in LiteRT, XNNPACK", "reference": "the quantized file, reference kernels"}
@@ -210,7 +210,7 @@ def _device_tables(device: DeviceJudgement) -> list[Table]:
         )
         for name, gap in (*named, ("the float file", device.against_float))
     )
-    tables = [Table("device", "The device, held against", columns, rows)]
+    tables = [Table("device", "The device's answers", columns, rows)]
     if device.differing:
         head = (Column("Sample", numeric=True), Column("Output", numeric=True), Column("Element", numeric=True),
                 Column("In LiteRT", numeric=True), Column("On the device", numeric=True))  # fmt: skip

@@ -1,0 +1,159 @@
+"""What an audit and a check say of a drop, from figures alone."""
+
+from __future__ import annotations
+
+import bitplan as bp
+import numpy as np
+import pytest
+from bitplan.analyzer.errors import UsageError
+from bitplan.analyzer.measures.statistics import mcnemar_exact, paired_bootstrap, pairs_needed
+from bitplan.analyzer.runs import RunFolder
+from bitplan.analyzer.schema import (
+    Audit,
+    ClassDrop,
+    DeviceDifference,
+    DeviceJudgement,
+    Drop,
+    Evaluation,
+    Flip,
+    Flips,
+    Interval,
+    OutputError,
+    OutputGap,
+    SetMetric,
+)
+from bitplan.reports.audit import audit_verdict, render_audit
+
+
+def audit_of(worse, better, right, samples, drop=None, drop_of="accuracy", size=100_000):
+    """An audit of `samples` images of which float gets `right`, and only one of the two gets `worse` and `better`."""
+    differences = np.array([100.0] * worse + [-100.0] * better + [0.0] * (samples - worse - better))
+    accuracy = (right - worse + better) / samples
+    evaluation = Evaluation(
+        "quantized", size, 1000, "xnnpack", OutputError(0.01, 0.001, 20.0, samples, agreement=0.95, accuracy=accuracy),
+        paired_bootstrap(differences, unit=100.0), drop_of, mcnemar_exact(worse, better), (worse, better), False,
+        right / samples,
+    )  # fmt: skip
+    return Audit((), evaluation, 400_000, size, {"int8": 9}, 5, 5, (), 0.0, 0.01, 64, False, drop)
+
+
+def test_76_point_5_against_77_point_2_on_1000_images_is_no_finding():
+    needed = pairs_needed(27, 20, 1000, 0.0)
+    found = audit_of(27, 20, 772, 1000, Drop(samples_needed=needed))
+    text = audit_verdict(found)
+    assert "shows no significant loss: 0.70 ± 1.3" in text
+    assert "76.50 % against 77.20 %" in text and "p = 0.38" in text
+    # (1.96 + 0.84)^2 (0.047 - 0.007^2) / 0.007^2 = 7512 by the normal approximation; two digits are shown, rounded up.
+    assert needed == pytest.approx(7512, rel=0.01)
+    assert "about 7600 samples" in text
+    page = render_audit(found, "net")
+    assert "No drop that these samples can show" in page and "A real drop" not in page
+
+
+def test_the_same_drop_on_fifty_times_the_images_is_a_finding():
+    text = audit_verdict(audit_of(27 * 50, 20 * 50, 772 * 50, 50_000))
+    assert "loses 0.70" in text and "no significant" not in text
+
+
+def class_drop(label, name, drop, p):
+    return ClassDrop(label, name, 100, 0.8, 0.8 - drop / 100, Interval(drop, drop - 5, drop + 5), p)
+
+
+def test_a_class_is_blamed_only_where_its_corrected_test_says_so():
+    quiet = Drop(classes=(class_drop(3, "cat", 4.0, 0.6), class_drop(1, "", 0.0, 1.0)))
+    assert "No class by itself shows a loss" in audit_verdict(audit_of(27, 20, 772, 1000, quiet))
+    loud = Drop(classes=(class_drop(1, "", 30.0, 0.2), class_drop(3, "cat", 12.0, 0.001)))
+    text = audit_verdict(audit_of(90, 20, 772, 1000, loud))
+    assert "Most is lost in cat (3): 12.00 ± 5.00 points (p = 0.0010, corrected for 2 classes)" in text
+
+
+def test_a_set_metric_says_whether_its_loss_is_real():
+    def text(low, high):
+        value = Interval(0.6, 0.5, 0.7)
+        metric = SetMetric("m:ap", value, value, Interval((low + high) / 2, low, high), 50, 1000, 0)
+        return audit_verdict(audit_of(1, 0, 40, 50, Drop(set_metric=metric)))
+
+    assert "By m:ap it loses 0.0200 ± 0.0100." in text(0.01, 0.03)
+    assert "By m:ap it shows no significant loss: 0.0100 ± 0.0200." in text(-0.01, 0.03)
+    assert "By m:ap it gains 0.0200 ± 0.0100." in text(-0.03, -0.01)
+
+
+def gap(found, reference, nmse, equal=0, steps=None):
+    return OutputGap(found, reference, 40, nmse, nmse, equal, steps)
+
+
+@pytest.mark.parametrize(
+    ("conversion", "quantization", "word"),
+    [(0.5, 0.01, "converter is to blame"), (0.001, 0.01, "integers are to blame"), (0.01, 0.012, "the quantization.")],
+)
+def test_conversion_and_quantization_are_told_apart(conversion, quantization, word):
+    parts = (gap("float file", "framework", conversion), gap("q", "float file", quantization), gap("q", "f", 0.5))
+    assert word in audit_verdict(audit_of(1, 0, 40, 50, Drop(conversion=parts)))
+
+
+def test_a_device_is_judged_by_the_kernels_that_it_is_nearest_to():
+    against = (gap("device", "xnnpack", 0.01, 3, 2.0), gap("device", "reference", 0.0, 40, 0.0))
+    same = DeviceJudgement(against, 1, gap("device", "float file", 0.02), ())
+    text = audit_verdict(audit_of(1, 0, 40, 50, Drop(device=same)))
+    assert "The device answers exactly what LiteRT's reference kernels does, on all 40 samples." in text
+    other = DeviceJudgement(against, 0, gap("device", "float file", 0.02), (DeviceDifference(4, 0, 7, 0.5, 0.75),))
+    text = audit_verdict(audit_of(1, 0, 40, 50, Drop(device=other)))
+    assert "differs from LiteRT with XNNPACK on 37 of 40 samples, by at most 2.00 steps of its scale" in text
+    assert "first on sample 4" in text
+    assert "0.75" in render_audit(audit_of(1, 0, 40, 50, Drop(device=other)), "net")
+
+
+def test_flips_stand_on_the_page_with_their_pictures_and_names_stay_text():
+    pixel = "data:image/png;base64,iVBORw0KGgo="
+    flips = tuple(
+        Flip(i, f"<b>{i}.png", "lost", 1, 1, 0.9, 0, 0.8, pixel if i < 24 else "") for i in range(40)
+    )  # fmt: skip
+    drop = Drop(flips=Flips(500, 40, 0, 0, flips), class_names=("<script>alert(1)</script>", "dog"))
+    page = render_audit(audit_of(40, 0, 400, 500, drop), "net")
+    assert page.count(f'src="{pixel}"') == 24
+    assert "<script>alert" not in page and "<b>3.png" not in page and "&lt;b&gt;3.png" in page
+    assert "40 of 500 samples change their class: 40 lost (only float is right)." in page
+    assert "The 24 that both files are surest of are shown; audit.json lists all." in page
+
+
+def test_a_page_of_a_thousand_classes_stays_small():
+    classes = tuple(class_drop(i, f"class name {i}", 1.0, 1.0) for i in range(1000))
+    flips = tuple(Flip(i, f"sample {i}", "lost", 1, 1, 0.9, 0, 0.8) for i in range(1000))
+    drop = Drop(classes=classes, flips=Flips(5000, 1000, 0, 0, flips))
+    page = render_audit(audit_of(40, 0, 400, 500, drop), "net")
+    assert len(page.encode()) < 2_500_000 and "The 20 classes with the largest drop of 1000" in page
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def made(found):
+        made_folder = RunFolder.create(tmp_path / "audit", force=True)
+        made_folder.save("audit", found, "")
+        return made_folder.path
+
+    return made
+
+
+def test_an_audits_folder_can_be_checked(folder):
+    path = folder(audit_of(27, 20, 772, 1000, Drop(samples_needed=7500)))
+    undecided = bp.check(path, max_drop="1pt", max_bytes="0.2MB")
+    assert undecided.exit_code == 5 and "undecided against 1; needs about" in undecided.line
+    assert bp.check(path, max_drop="3pt", max_bytes="0.2MB").exit_code == 0
+    assert bp.check(path, max_drop="3pt", max_bytes="90KB").exit_code == 1
+    assert bp.check(path, max_bytes="4x").exit_code == 0 and bp.check(path, max_bytes="4.1x").exit_code == 1
+    broken = bp.check(folder(audit_of(90, 20, 772, 1000)), max_drop="1pt")
+    assert broken.exit_code == 1 and broken.line.startswith("BROKEN: accuracy drop 7.00 points")
+    assert (broken.samples, broken.drop_points) == (1000, pytest.approx(7.0))
+
+
+def test_a_drop_in_a_metrics_unit_is_not_checked_in_points(folder):
+    with pytest.raises(UsageError, match="audit measured no drop in points"):
+        bp.check(folder(audit_of(27, 20, 772, 1000, drop_of="metric")), max_drop="1pt")
+
+
+def test_an_audit_is_read_back_as_it_was_written(folder):
+    device = DeviceJudgement((gap("device", "xnnpack", 0.0, 40, 0.0),), 0, gap("device", "float file", 0.02), ())
+    flips = Flips(9, 1, 0, 0, (Flip(3, "a", "lost", 1, 1, 0.9, 0, 0.8, ""),))
+    drop = Drop(7, (class_drop(3, "cat", 4.0, 0.6),), ("a", "b"), flips, None, (), device, ("note",))
+    found = audit_of(27, 20, 772, 1000, drop)
+    assert RunFolder.open(folder(found)).load("audit", Audit) == found
