@@ -95,9 +95,9 @@ def _conversion_sentence(parts: tuple[OutputGap, ...]) -> Sentence:
         Span(second, "figure"), Span(" in the quantization"),
     ]  # fmt: skip
     if conversion.nmse > _MAIN_PART * quantization.nmse:
-        return [*figures, Span(": the converter is to blame, not the integers.")]
+        return [*figures, Span(": the error is the conversion's.")]
     if quantization.nmse > _MAIN_PART * conversion.nmse:
-        return [*figures, Span(": the integers are to blame, not the converter.")]
+        return [*figures, Span(": the error is the quantization's.")]
     return [*figures, Span(".")]
 
 

@@ -108,7 +108,8 @@ class OutputGap:
     Attributes:
       found, reference: Whose outputs, in words.
       samples: That were compared.
-      nmse: At the network's outputs, divided by the variance that the table's first outputs have.
+      nmse: At the network's outputs, divided by the variance of one and the same outputs in every gap of a list: the
+        framework's where they are given, else the float network's.
       max_abs: Largest difference of one element.
       max_steps: The same in steps of the quantized output's scale; None where that output has none.
       equal: Samples that are equal in every element.

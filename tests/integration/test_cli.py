@@ -257,6 +257,26 @@ def test_audit_of_a_file_finds_what_was_planted(tmp_path):
     assert pathlib.Path(out / "report.html").stat().st_size > 10_000
 
 
+def test_vectors_go_to_a_board_and_its_answers_come_back_into_an_audit_that_can_be_checked(finished, few, tmp_path):
+    """The whole round as people type it; the board replays what LiteRT answered."""
+    quantized, data = finished[0] / "model.tflite", ("--evaluation", f"{few}:xe,ye", "--scale", "tf")
+    (tmp_path / "figures.py").write_text("def top1(o, t):\n    return (o.argmax(1) == t).mean()\n")
+    vectors, out = tmp_path / "vectors", tmp_path / "audit"
+    shown = bitplan("export-vectors", quantized, *data, "--samples", "8", "--out", vectors).stdout
+    assert "output_0.bin" in shown and "8x1x10" in shown
+    said = bitplan(
+        "audit", MODEL, quantized, *data, "--samples", "2", "--device", vectors / "outputs.npz",
+        "--set-metric", "figures:top1", "--out", out, cwd=tmp_path,
+    ).stdout  # fmt: skip
+    assert "The device answers exactly what LiteRT with XNNPACK does, on all 8 samples." in said
+    found = json.loads((out / "audit.json").read_text())
+    drop, metric = found["evaluation"]["drop_points"]["value"], found["drop"]["set_metric"]["drop"]["value"]
+    assert metric == pytest.approx(drop / 100) and found["drop"]["flips"]["samples"] == 60
+    assert "holds" in bitplan("check", out, "--max-bytes", "310KB").stdout
+    answer = json.loads(bitplan("check", out, "--max-drop", "0.1pt", "--json", check=5).stdout)
+    assert answer["exit_code"] == 5 and "needs about" in answer["line"]
+
+
 def test_an_undecided_check_says_how_many_images_would_decide(finished):
     from bitplan.analyzer.measures.statistics import samples_needed
 

@@ -84,7 +84,11 @@ def gap(found, reference, nmse, equal=0, steps=None):
 
 @pytest.mark.parametrize(
     ("conversion", "quantization", "word"),
-    [(0.5, 0.01, "converter is to blame"), (0.001, 0.01, "integers are to blame"), (0.01, 0.012, "the quantization.")],
+    [
+        (0.5, 0.01, "the error is the conversion's."),
+        (0.001, 0.01, "the error is the quantization's."),
+        (0.01, 0.012, "in the quantization."),
+    ],
 )
 def test_conversion_and_quantization_are_told_apart(conversion, quantization, word):
     parts = (gap("float file", "framework", conversion), gap("q", "float file", quantization), gap("q", "f", 0.5))
