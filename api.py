@@ -65,6 +65,7 @@ from .strategies.repair.material import Network
 from .strategies.repair.ranges import check_method
 from .strategies.request import Request
 from .strategies.targets import load_target
+from .studying import calibrate_study
 from .vectors import export_vectors
 
 DEFAULT_SAMPLES = 256
@@ -408,6 +409,6 @@ def _opened(run: Run | str | pathlib.Path) -> Run:
 
 
 __all__ = [
-    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "cache", "check", "convert", "demo", "diff",
+    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "cache", "calibrate_study", "check", "convert", "demo", "diff",
     "export_vectors", "inspect", "measure_latency", "open_run", "plan", "prepare", "repair", "run",
 ]  # fmt: skip

@@ -10,19 +10,24 @@ import typer
 
 from .commands import command_line, writing
 from .options import (
+    TARGETS,
     Balanced,
+    Budget,
     CalibrationData,
     EvaluationData,
     Force,
     Json,
     MetricName,
     Model,
+    OptionsOption,
     Out,
     Preprocess,
     Resize,
     Scale,
     Seed,
+    TargetOption,
     Threads,
+    TimeBudget,
     Trust,
 )
 
@@ -94,6 +99,10 @@ def audit(
     device: DeviceOutputs = None,
     class_names: ClassNames = None,
     samples: Annotated[int, typer.Option(min=1, help="Take so many samples to find where the error comes from.")] = 256,
+    options: OptionsOption = None,
+    target: TargetOption = TARGETS[0],
+    size_budget: Budget = None,
+    time_budget: TimeBudget = "5m",
     seed: Seed = 0,
     out: Out = pathlib.Path("bitplan-audit"),
     force: Force = False,
@@ -109,8 +118,9 @@ def audit(
         found = api.audit(
             float_model, quantized, evaluation=evaluation, calibration=calibration, resize=resize, scale=scale,
             preprocess=preprocess, metric=metric or None, set_metric=set_metric or None, targets=targets,
-            reference=reference, device=device, class_names=class_names or (), samples=samples, seed=seed, out=out,
-            force=force, trust_model=trust_model, workers=workers, command=command_line(),
+            reference=reference, device=device, class_names=class_names or (), samples=samples,
+            what_to_do=options, target=target, size_budget=size_budget or "", time_budget=time_budget,
+            seed=seed, out=out, force=force, trust_model=trust_model, workers=workers, command=command_line(),
             reporter=console.reporter, warn=console.warn,
         )  # fmt: skip
         console.close_progress()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from .advising import DEFAULT_TIME, advise, check_wishes, save_times
 from .analyzer.conversion.type_check import count_types
 from .analyzer.conversion.verification import Candidate, evaluate, judge, run_candidates
 from .analyzer.errors import DataError, UnsupportedModel, UsageError
@@ -17,6 +19,7 @@ from .analyzer.runs import RunFolder, content_key
 from .analyzer.schema import Audit, AuditCause, Graph, Measurement
 from .drops import DropOptions, read_brought, study_drop
 from .session import Reporter, silent
+from .strategies.targets import DEFAULT_TARGET
 
 
 def audit(
@@ -31,6 +34,10 @@ def audit(
     seed: int = 0,
     workers: int = DEFAULT_WORKERS,
     reporter: Reporter = silent,
+    what_to_do: bool | None = None,
+    target: str = DEFAULT_TARGET,
+    size_budget: str = "",
+    time_budget: str = DEFAULT_TIME,
     **options: Any,
 ) -> Audit:
     """Measures the drop, and each of the file's own sources alone in the float network.
@@ -46,6 +53,10 @@ def audit(
       seed: Of the bootstrap.
       workers: Threads.
       reporter: Takes progress.
+      what_to_do: Whether to make and measure other files too, see `advising.advise`; None for where there is
+        calibration data, which they are made from.
+      target: Where those files shall run.
+      size_budget, time_budget: Of the hybrid plan, and of the repairs of each repaired file.
       options: Others of `prepare` (preprocessing, `metric`, `trust_model`, `warn`, `command`), and those of
         `DropOptions`.
 
@@ -55,6 +66,9 @@ def audit(
     from .api import prepare
 
     brings = DropOptions(**{f.name: options.pop(f.name) for f in fields(DropOptions) if f.name in options})
+    what_to_do = calibration is not None if what_to_do is None else what_to_do
+    if what_to_do:
+        check_wishes(calibration, target, time_budget)
     if evaluation is None:
         raise DataError("an audit needs evaluation data", "give --evaluation FILE.npz:x,y")
     file = _read(quantized) if isinstance(quantized, str | pathlib.Path) else quantized
@@ -112,8 +126,15 @@ def audit(
         external_buffers=fb.has_external_buffers(file),
         drop=drop,
     )
+    times: Mapping[str, float] = {}
+    if what_to_do:
+        advice, times = advise(
+            run, Candidate("leave", file, compared=places), graph=graph, target=target, size_budget=size_budget,
+            time_budget=time_budget, folder=folder,
+        )  # fmt: skip
+        found = replace(found, options=advice)
     if folder is not None:
-        _write(found, run.inputs.options.model_name, folder)
+        _write(found, times, run.inputs.options.model_name, folder)
     return found
 
 
@@ -138,11 +159,13 @@ def _cause(graph: Graph, measurement: Measurement, total: float) -> AuditCause:
     )
 
 
-def _write(found: Audit, model_name: str, folder: RunFolder) -> None:
+def _write(found: Audit, times: Mapping[str, float], model_name: str, folder: RunFolder) -> None:
     from .reports.audit import render_audit
 
     folder.save("audit", found, "")
-    folder.write_bytes("report.html", render_audit(found, model_name).encode())
+    if times:
+        save_times(times, folder)
+    folder.write_bytes("report.html", render_audit(found, model_name, times).encode())
 
 
 def _read(path: str | pathlib.Path) -> bytes:

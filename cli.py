@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit_commands
+from . import audit_commands, study_commands
 from .analyzer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BitplanError
 from .commands import command_line, exit_with_answer, names, stage, writing
 from .options import (
@@ -279,6 +279,7 @@ def report(folder: Folder, as_json: Json = False) -> None:
 
 
 audit_commands.register(app)
+study_commands.register(app)
 
 
 @app.command(epilog="bitplan diff out-1 out-2")

@@ -142,6 +142,13 @@ LeftFloat = Annotated[
     bool, typer.Option("--left-float/--no-left-float", help="Also measure the worst layers in float, the rest in int8.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+OptionsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--options/--no-options",
+        help="Make and measure other files: what to do about it. Unless given, where there is calibration data.",
+    ),
+]
 RepairOption = Annotated[bool, typer.Option("--repair", help="Win accuracy back without spending bits; minutes.")]
 DEFAULT_STEPS = ",".join(REPAIRS)
 StepsOption = Annotated[str, typer.Option("--steps", metavar="NAMES", help="Repairs to try, comma-separated.")]

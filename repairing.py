@@ -12,7 +12,7 @@ from .analyzer.errors import RunFolderError, UsageError
 from .analyzer.inputs.dataset import Samples
 from .analyzer.network import flatbuffer as fb
 from .analyzer.runs import content_key
-from .analyzer.schema import REPAIRS, Calibration, RepairLog, RepairStep
+from .analyzer.schema import REPAIRS, Calibration, Plan, RepairLog, RepairStep
 from .analyzer.serialize import dumps
 from .record import AFTER_REPAIR, versions_key
 from .run_data import calibration_samples, held_back_samples, samples_to_learn_from
@@ -37,7 +37,7 @@ def repair(run: Run, steps: Sequence[str], time_budget: str | float | None, rang
     if run.plan_ is None or run.calibration is None:
         raise RunFolderError("there is no plan to repair", "run `bitplan plan` first")
     check_method(ranges)
-    material = _material(run, ranges)
+    material = material_of(run, run.plan_, ranges)
     with run.timed("repair_s") as measured:
         repaired = climb(
             material, steps=steps or REPAIRS, time_budget_s=parse_duration(time_budget),
@@ -120,8 +120,9 @@ def parse_duration(text: str | float | None) -> float | None:
     return float(match.group(1)) * _SECONDS[match.group(2)]
 
 
-def _material(run: Run, ranges: str) -> Material:
-    assert run.plan_ is not None and run.calibration is not None
+def material_of(run: Run, plan: Plan, ranges: str = "auto") -> Material:
+    """What repairs of a plan are made from and judged by: an analyzed run's calibration data, a part held back."""
+    assert run.calibration is not None
     calibration = calibration_samples(run)
     held_back = held_back_samples(run, SAMPLES)
     if held_back is None:
@@ -132,7 +133,7 @@ def _material(run: Run, ranges: str) -> Material:
         )
     samples = samples_to_learn_from(run, held_back, MOST_SAMPLES)
     return Material(
-        run.flatbuffer, run.graph, run.calibration, run.plan_, _without(calibration, held_back), samples, held_back,
+        run.flatbuffer, run.graph, run.calibration, plan, _without(calibration, held_back), samples, held_back,
         ranges, run.inputs.options.seed, run.workers,
     )  # fmt: skip
 

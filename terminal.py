@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from .analyzer.cache import CacheContents
-    from .analyzer.schema import Audit, RunDiff, VectorManifest
+    from .analyzer.schema import Audit, RunDiff, Study, VectorManifest
     from .checking import Check
     from .latency import Latencies
     from .reports.cells import PlanPart, Table
@@ -147,6 +147,11 @@ class Console:
         from .reports.audit import audit_table, audit_verdict
 
         self._table(audit_table(found), "Where the error comes from", _WORST)
+        if found.options is not None:
+            from .reports.options import options_table
+
+            table = options_table(found.options)
+            self._table(table, table.caption)
         print(f"\n{audit_verdict(found)}\n")
         for name in ("audit.json", "report.html"):
             print(out / name)
@@ -163,6 +168,23 @@ class Console:
             scale = f", scale {tensor.scale:g}, zero point {tensor.zero_point}" if tensor.scale else ""
             print(f"{out / tensor.raw}  {tensor.name}  {tensor.dtype} {shape}{scale}")
         print(out / "manifest.json")
+
+    def study(self, found: Study, out: pathlib.Path) -> None:
+        """Prints a calibration study's table and recommendation."""
+        if self._json:
+            from .analyzer.serialize import to_jsonable
+
+            self._document(to_jsonable(found))
+            return
+        from .reports.study import study_table, study_verdict
+
+        table = study_table(found)
+        self._table(table, table.caption)
+        for note in table.notes:
+            print(note)
+        print(f"\n{study_verdict(found)}\n")
+        for name in ("study.json", "report.html"):
+            print(out / name)
 
     def check(self, found: Check) -> None:
         """Prints one line a person can read."""

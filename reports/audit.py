@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..analyzer.schema import Audit, Interval
 from . import numbers
 from .cells import Cell, Column, Row, Span, Table, Verdict
 from .drops import drop_sentences, drop_tables
 from .flips import gallery
 from .html import environment, page_frame
+from .options import advice, option_tables
 
 _STRANGER = 0.5
 """nmse above which a quantized file hardly follows its float model; 1 is as bad as answering with the mean."""
@@ -73,14 +76,21 @@ def files_table(found: Audit) -> Table:
     return Table("files", "The two files", columns, rows, notes)
 
 
-def render_audit(found: Audit, model_name: str) -> str:
-    """The audit's page, as one self-contained HTML file."""
+def render_audit(found: Audit, model_name: str, times: Mapping[str, float] | None = None) -> str:
+    """The audit's page, as one self-contained HTML file.
+
+    Args:
+      found: The audit.
+      model_name: For the title.
+      times: Milliseconds of the options' files on this machine, by name.
+    """
     return environment().get_template("audit.html").render(
         **page_frame([]),
         title=numbers.name(model_name) or "model",
         verdict=_verdict(found),
         tables=(files_table(found), *(drop_tables(found.drop) if found.drop else ()), audit_table(found)),
         gallery=gallery(found.drop) if found.drop else None,
+        options=() if found.options is None else option_tables(found.options, times or {}),
     )  # fmt: skip
 
 
@@ -90,6 +100,8 @@ def _size(size_bytes: int) -> Cell:
 
 def _verdict(found: Audit) -> Verdict:
     sentences = [_drop(found), *drop_sentences(found), _cause(found)]
+    if found.options is not None:
+        sentences.append(list(advice(found.options)))
     if found.measured_nmse > _STRANGER:
         sentences.append([
             Span("Their outputs have next to nothing in common: the float model is probably not its parent.")

@@ -42,7 +42,7 @@ def render(results: Results) -> str:
         environment()
         .get_template("report.html")
         .render(
-            **page_frame([_vega()] if charts else []),
+            **page_frame([vega()] if charts else []),
             view=view,
             charts={chart.id: chart for chart in charts},
             chart_data={chart.id: chart.specs for chart in charts},
@@ -154,7 +154,7 @@ def _verbatim(text: str) -> Any:
 
 
 @functools.cache
-def _vega() -> str:
+def vega() -> str:
     """Vega, Vega-Lite and Vega-Embed in one script, in the version that Altair writes for.
 
     It comes out of the installed vl-convert-python, so that no copy of it lies here and grows old.

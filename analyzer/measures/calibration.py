@@ -57,7 +57,7 @@ class RangeRecorder:
         self.sums.append(float(flat.sum(dtype=np.float64)))
         self.squares.append(float(np.einsum("i,i->", flat, flat, dtype=np.float64, casting="unsafe")))
         self.elements += values.size
-        self._widen(_exponent(self.minimum, self.maximum))
+        self._widen(bin_exponent(self.minimum, self.maximum))
         bins = np.floor(flat * np.float32(2.0**-self.exponent)).astype(np.int64)
         start = int(bins.min())
         for offset, count in enumerate(np.bincount(bins - start)):
@@ -71,7 +71,7 @@ class RangeRecorder:
         merged.finite = self.finite and other.finite
         merged.sums, merged.squares = self.sums + other.sums, self.squares + other.squares
         for part in (self, other):
-            part._widen(_exponent(low, high))
+            part._widen(bin_exponent(low, high))
             for index, count in part.counts.items():
                 merged.counts[index] = merged.counts.get(index, 0) + count
             merged.exponent = part.exponent
@@ -130,10 +130,7 @@ def calibrate(
 
     for tensor, recorder in zip(activations, recorders, strict=False):
         if not recorder.finite:
-            raise UnsupportedModel(
-                f"the float model itself gives values that are not finite: tensor {graph.tensors[tensor].name}",
-                "check the preprocessing (--scale) and the model with one sample",
-            )
+            raise not_finite(graph.tensors[tensor].name)
     declared = declared or {}
     found = dict(zip(activations, recorders, strict=False)) | inputs
     ranges = {t: r.finish(t, declared.get(graph.tensors[t].name)) for t, r in sorted(found.items())}
@@ -143,6 +140,14 @@ def calibrate(
         samples=len(samples),
         data_digest=samples.digest,
         random=random,
+    )
+
+
+def not_finite(tensor: str) -> UnsupportedModel:
+    """The error for an activation that holds NaN or infinity, by its name."""
+    return UnsupportedModel(
+        f"the float model itself gives values that are not finite: tensor {tensor}",
+        "check the preprocessing (--scale) and the model with one sample",
     )
 
 
@@ -209,7 +214,7 @@ class _SplitNetwork:
         return {op: (found[op, 0], found[op, 1]) for op in sorted({op for op, _ in found})}
 
 
-def _exponent(low: float, high: float) -> int:
+def bin_exponent(low: float, high: float) -> int:
     """The narrowest power of two at which `[low, high]` fits into `BINS` bins; grows with the range, never shrinks."""
     largest = max(abs(low), abs(high))
     if not math.isfinite(largest):

@@ -7,6 +7,7 @@ with the mean.
 
 from __future__ import annotations
 
+from .audit import Audit, AuditCause
 from .drops import (
     ClassDrop,
     DeviceDifference,
@@ -43,10 +44,9 @@ from .network import (
     Tensor,
 )
 from .opinion import Opinion
+from .options import OPTIONS, Option, OptionTable
 from .outcomes import (
     Assignment,
-    Audit,
-    AuditCause,
     Evaluation,
     Plan,
     TypeMismatch,
@@ -69,6 +69,7 @@ from .planning import (
 )
 from .repairs import RANGE_METHODS, REPAIRS, HeldBackError, KernelAgreement, Likeness, RepairLog, RepairStep
 from .results import Provenance, Results
+from .study import DRAWS, Study, StudyBand, StudyCell
 from .target import ASSUMED, EVERY_OP, RUNTIMES, Kernel, Target
 
 SCHEMA_VERSION = 1
@@ -77,8 +78,10 @@ __all__ = [
     "ACTIVATION_VARIANTS",
     "ASSUMED",
     "DEFAULT_ALLOWED",
+    "DRAWS",
     "EVERY_OP",
     "KINDS",
+    "OPTIONS",
     "RANGE_METHODS",
     "REPAIRS",
     "RUNTIMES",
@@ -111,6 +114,8 @@ __all__ = [
     "Op",
     "OpChange",
     "Opinion",
+    "Option",
+    "OptionTable",
     "OutputError",
     "OutputGap",
     "PartialSums",
@@ -132,6 +137,9 @@ __all__ = [
     "SensitivityTable",
     "SetMetric",
     "Source",
+    "Study",
+    "StudyBand",
+    "StudyCell",
     "Target",
     "Tensor",
     "Trial",

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .drops import Drop
 from .interval import Interval as Interval
 from .measurements import OutputError
 from .network import SCHEMES, Format, Graph, Scheme
@@ -195,55 +194,3 @@ class Verification:
 
     def find(self, name: str, subset: bool = False) -> Evaluation | None:
         return next((e for e in self.evaluations if e.name == name and e.subset == subset), None)
-
-
-@dataclass(frozen=True)
-class AuditCause:
-    """One source of a quantized file's error, measured alone in the float network.
-
-    Attributes:
-      name: `weights`, `activation` or `input`.
-      layer: Label of the op, or of the input.
-      opcode: TFLite's name; "" for an input.
-      nmse: At the network's output.
-      share_of_error: Of the sum over all sources, 0 to 1.
-      evidence: What was measured, in words.
-    """
-
-    name: str
-    layer: str
-    opcode: str
-    nmse: float
-    share_of_error: float
-    evidence: str
-
-
-@dataclass(frozen=True)
-class Audit:
-    """A float model beside a quantized file of it.
-
-    Attributes:
-      causes: Worst first.
-      evaluation: The quantized file on all evaluation samples.
-      matched_ops, total_ops: How many of the float network's ops were found in the file.
-      unmatched: Keys of those that were not.
-      parts_nmse: Sum of the sources.
-      measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is interaction and kernels.
-      samples: On which the sources stand.
-      external_buffers: Whether buffers lie behind the flatbuffer, where TFLite Micro reads garbage.
-      drop: Which classes and samples `evaluation`'s drop hits, and where on the way it arises.
-    """
-
-    causes: tuple[AuditCause, ...]
-    evaluation: Evaluation
-    float_bytes: int
-    quantized_bytes: int
-    tensor_types: Mapping[str, int]
-    matched_ops: int
-    total_ops: int
-    unmatched: tuple[str, ...]
-    parts_nmse: float
-    measured_nmse: float
-    samples: int
-    external_buffers: bool
-    drop: Drop | None = None

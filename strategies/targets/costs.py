@@ -105,7 +105,8 @@ def work(op: Op, graph: Graph) -> int:
     if op.macs:
         return op.macs
     if op.opcode in _READS_MORE_THAN_IT_WRITES:
-        return max((graph.tensors[t].elements for t in graph.activations_in(op)), default=0)
+        tensors = (graph.tensors[t] for t in op.inputs if t >= 0)
+        return max((tensor.elements for tensor in tensors if not tensor.is_constant), default=0)
     return sum(graph.tensors[t].elements for t in op.outputs)
 
 

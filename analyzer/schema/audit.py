@@ -1,0 +1,64 @@
+"""A quantized file of any converter beside its float parent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .drops import Drop
+from .options import OptionTable
+from .outcomes import Evaluation
+
+
+@dataclass(frozen=True)
+class AuditCause:
+    """One source of a quantized file's error, measured alone in the float network.
+
+    Attributes:
+      name: `weights`, `activation` or `input`.
+      layer: Label of the op, or of the input.
+      opcode: TFLite's name; "" for an input.
+      nmse: At the network's output.
+      share_of_error: Of the sum over all sources, 0 to 1.
+      evidence: What was measured, in words.
+    """
+
+    name: str
+    layer: str
+    opcode: str
+    nmse: float
+    share_of_error: float
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A float model beside a quantized file of it.
+
+    Attributes:
+      causes: Worst first.
+      evaluation: The quantized file on all evaluation samples.
+      matched_ops, total_ops: How many of the float network's ops were found in the file.
+      unmatched: Keys of those that were not.
+      parts_nmse: Sum of the sources.
+      measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is interaction and kernels.
+      samples: On which the sources stand.
+      external_buffers: Whether buffers lie behind the flatbuffer, where TFLite Micro reads garbage.
+      drop: Which classes and samples `evaluation`'s drop hits, and where on the way it arises.
+      options: What to do about it, measured; None where nobody asked.
+    """
+
+    causes: tuple[AuditCause, ...]
+    evaluation: Evaluation
+    float_bytes: int
+    quantized_bytes: int
+    tensor_types: Mapping[str, int]
+    matched_ops: int
+    total_ops: int
+    unmatched: tuple[str, ...]
+    parts_nmse: float
+    measured_nmse: float
+    samples: int
+    external_buffers: bool
+    drop: Drop | None = None
+    options: OptionTable | None = None
