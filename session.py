@@ -130,10 +130,11 @@ class Run:
           sensitivity: `refined`, `linear` or `exact`; see `measure_sensitivity`.
           left_float: Whether to measure the other direction too: int8 everywhere, and that with each op in float that
             has a source that was measured exactly.
+          per_channel: Whether weights get a scale for each channel, or one for the tensor.
         """
         from .analysis import analyze
 
-        return analyze(self, sensitivity, left_float=left_float)
+        return analyze(self, sensitivity, left_float=left_float, per_channel=per_channel)
 
     def plan(self, size_budget: str | int | None = None, **wishes: Any) -> Run:
         """Chooses a scheme for every op: least predicted error within budgets, or least of something else.

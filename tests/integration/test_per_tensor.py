@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import bitplan as bp
 import numpy as np
 import pytest
 from bitplan.analyzer.conversion import converter
@@ -190,3 +191,15 @@ def test_without_partial_sums_of_such_a_split_nothing_is_guessed(network, calibr
     plan = Plan.bare(graph, ["w16a8"] * 3, per_channel=False)
     with pytest.raises(DataError, match="partial sum of"):
         converter.convert(data, graph, poorer, plan)
+
+
+def test_an_analysis_with_one_scale_for_the_tensor_measures_that(uneven):
+    data, _ = uneven
+    samples = np.random.default_rng(4).normal(size=(6, 8, 8, 3)).astype(np.float32)
+    tables = [
+        bp.analyze(data, samples, per_channel=per_channel, left_float=False).sensitivity
+        for per_channel in (True, False)
+    ]
+    worst = [max(m.error.nmse for m in t.measurements if m.source.variant == "w8") for t in tables]
+    assert [table.per_channel for table in tables] == [True, False]
+    assert worst[1] > 1.3 * worst[0]
