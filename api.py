@@ -44,6 +44,7 @@ from .analyzer.schema import (
     Verification,
 )
 from .auditing import audit
+from .auditing_alone import audit_alone
 from .checking import check
 from .diffing import diff
 from .latency import measure_latency
@@ -409,6 +410,6 @@ def _opened(run: Run | str | pathlib.Path) -> Run:
 
 
 __all__ = [
-    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "cache", "calibrate_study", "check", "convert", "demo", "diff",
-    "export_vectors", "inspect", "measure_latency", "open_run", "plan", "prepare", "repair", "run",
+    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "audit_alone", "cache", "calibrate_study", "check", "convert", "demo",
+    "diff", "export_vectors", "inspect", "measure_latency", "open_run", "plan", "prepare", "repair", "run",
 ]  # fmt: skip

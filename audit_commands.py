@@ -85,8 +85,10 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
-    float_model: Annotated[str, typer.Argument(metavar="FLOAT", help="The float model.")],
-    quantized: Annotated[pathlib.Path, typer.Argument(help="The quantized .tflite, from any converter.")],
+    float_model: Annotated[str, typer.Argument(metavar="FLOAT", help="The float model; left out, QUANTIZED alone.")],
+    quantized: Annotated[
+        pathlib.Path | None, typer.Argument(metavar="QUANTIZED", help="The quantized .tflite, from any converter.")
+    ] = None,
     evaluation: EvaluationData = None,
     calibration: CalibrationData = None,
     resize: Resize = "",
@@ -115,6 +117,9 @@ def audit(
     from .terminal import Console
 
     with Console(as_json) as console, writing(out, force):
+        if quantized is None:
+            console.inspection(api.audit_alone(float_model, out=out, force=force), out)
+            return
         found = api.audit(
             float_model, quantized, evaluation=evaluation, calibration=calibration, resize=resize, scale=scale,
             preprocess=preprocess, metric=metric or None, set_metric=set_metric or None, targets=targets,

@@ -11,15 +11,21 @@ from .advising import DEFAULT_TIME, advise, check_wishes, save_times
 from .analyzer.conversion.type_check import count_types
 from .analyzer.conversion.verification import Candidate, evaluate, judge, run_candidates
 from .analyzer.errors import DataError, UnsupportedModel, UsageError
-from .analyzer.measures.attribution import QuantizedFile, attribute
+from .analyzer.measures.alone import measure_alone
+from .analyzer.measures.attribution import divide_error
 from .analyzer.measures.calibration import calibrate
+from .analyzer.measures.quantized_file import QuantizedFile, as_parent, with_compared
 from .analyzer.network import flatbuffer as fb
+from .analyzer.network.differentiable import uncovered
 from .analyzer.network.runtime import DEFAULT_WORKERS
 from .analyzer.runs import RunFolder, content_key
-from .analyzer.schema import Audit, AuditCause, Graph, Measurement
+from .analyzer.schema import Audit, AuditCause, Graph, LayerShare, Measurement
 from .drops import DropOptions, read_brought, study_drop
 from .session import Reporter, silent
 from .strategies.targets import DEFAULT_TARGET
+
+_DIVIDED_ON = 64
+"""Samples on which the error is divided among its parts: every coalition of kinds runs on all of them."""
 
 
 def audit(
@@ -71,24 +77,22 @@ def audit(
         check_wishes(calibration, target, time_budget)
     if evaluation is None:
         raise DataError("an audit needs evaluation data", "give --evaluation FILE.npz:x,y")
-    file = _read(quantized) if isinstance(quantized, str | pathlib.Path) else quantized
+    file = read_quantized(quantized) if isinstance(quantized, str | pathlib.Path) else quantized
     folder = None if out is None else RunFolder.create(out, force, key=content_key("audit", file))
     run = prepare(
         float_model, calibration if calibration is not None else evaluation, evaluation=evaluation,
         calibration_samples=samples, seed=seed, workers=workers, reporter=reporter,
         compare_data=calibration is not None, **options,
     )  # fmt: skip
-    opened = QuantizedFile(file, run.graph)
+    file_bytes = len(file)
+    file = as_parent(file, run.graph)
+    opened = QuantizedFile(file, run.graph, run.flatbuffer)
     if not opened.is_quantized:
         raise UnsupportedModel("the second file has no quantized tensors", "give FLOAT first, then QUANTIZED")
     graph = run.graph
     if opened.ports() != [graph.tensors[t].elements for t in (*graph.inputs, *graph.outputs)]:
         raise UnsupportedModel("the two files have unlike inputs or outputs", "give a file and its float parent")
-    compared = [opened.tensor(t) for t in graph.compared]
-    if None in compared:
-        graph = replace(graph, compared=graph.outputs)
-        compared = list(opened.outputs)
-    places = tuple(t for t in compared if t is not None)
+    graph, places = with_compared(opened, graph)
     judged, studied = run.evaluation_data, run.calibration_data
     paths = [pathlib.Path(p) for p in (quantized, float_model) if isinstance(p, str | pathlib.Path)]
     brought = read_brought(brings, file, graph, judged, paths, run.warn)
@@ -105,26 +109,39 @@ def audit(
     (same,) = evaluate(
         run.flatbuffer, graph, [Candidate("quantized", file, compared=places)], studied, seed=seed, workers=workers
     )  # fmt: skip
-    ranges = calibrate(run.flatbuffer, graph, studied, workers=workers, progress=reporter("Reading the float network"))
-    measured = attribute(
-        run.flatbuffer, graph, ranges, opened, studied, workers=workers,
-        progress=reporter("Putting the file's sources into the float network"),
-    )  # fmt: skip
-    total = sum(m.error.nmse for m in measured)
+    divided = None
+    if not uncovered(run.flatbuffer):
+        divided = divide_error(
+            run.flatbuffer, graph, file, studied.take(_DIVIDED_ON), opened=opened, workers=workers,
+            progress=reporter("Putting the file's numbers into the float network"),
+        )  # fmt: skip
+        causes = tuple(_share_cause(share) for share in divided.layers)
+        total = sum(cause.nmse for cause in causes)
+    else:
+        progress = reporter("Reading the float network")
+        ranges = calibrate(run.flatbuffer, graph, studied, workers=workers, progress=progress)
+        measured = measure_alone(
+            run.flatbuffer, graph, ranges, opened, studied, workers=workers,
+            progress=reporter("Putting the file's sources into the float network"),
+        )  # fmt: skip
+        total = sum(m.error.nmse for m in measured)
+        ranked = sorted(measured, key=lambda m: (-m.error.nmse, m.source.id))
+        causes = tuple(_cause(graph, m, total) for m in ranked)
     found = Audit(
-        causes=tuple(_cause(graph, m, total) for m in sorted(measured, key=lambda m: (-m.error.nmse, m.source.id))),
+        causes=causes,
         evaluation=whole,
         float_bytes=graph.file_bytes,
-        quantized_bytes=len(file),
+        quantized_bytes=file_bytes,
         tensor_types=count_types(file),
-        matched_ops=len(opened.alignment.ops),
-        total_ops=len(graph.ops),
-        unmatched=opened.alignment.unmatched,
+        matched_ops=opened.coverage.matched_ops,
+        total_ops=opened.coverage.total_ops,
+        unmatched=tuple(item.op for item in opened.alignment.unmatched if not item.harmless),
         parts_nmse=total,
         measured_nmse=same.error.nmse,
         samples=len(studied),
         external_buffers=fb.has_external_buffers(file),
         drop=drop,
+        attribution=divided,
     )
     times: Mapping[str, float] = {}
     if what_to_do:
@@ -159,6 +176,14 @@ def _cause(graph: Graph, measurement: Measurement, total: float) -> AuditCause:
     )
 
 
+def _share_cause(share: LayerShare) -> AuditCause:
+    alone = "" if share.alone is None else f"; {share.alone:.3g} alone, {share.removed:.3g} goes away without it"
+    return AuditCause(
+        name=share.kind, layer=share.layer, opcode=share.opcode, nmse=share.nmse, share_of_error=share.share_of_error,
+        evidence=f"share of the output error (nmse) {share.nmse:.3g} +- {2 * share.standard_error:.2g}{alone}",
+    )  # fmt: skip
+
+
 def _write(found: Audit, times: Mapping[str, float], model_name: str, folder: RunFolder) -> None:
     from .reports.audit import render_audit
 
@@ -168,7 +193,12 @@ def _write(found: Audit, times: Mapping[str, float], model_name: str, folder: Ru
     folder.write_bytes("report.html", render_audit(found, model_name, times).encode())
 
 
-def _read(path: str | pathlib.Path) -> bytes:
+def read_quantized(path: str | pathlib.Path) -> bytes:
+    """The bytes of a quantized file.
+
+    Raises:
+      UsageError: It cannot be read.
+    """
     try:
         return pathlib.Path(path).read_bytes()
     except OSError as error:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from .analyzer.cache import CacheContents
-    from .analyzer.schema import Audit, RunDiff, Study, VectorManifest
+    from .analyzer.schema import Audit, FileInspection, RunDiff, Study, VectorManifest
     from .checking import Check
     from .latency import Latencies
     from .reports.cells import PlanPart, Table
@@ -136,6 +136,20 @@ class Console:
         print(diff_totals(found.plans, found.latency_unit))
         if found.before is not None and found.after is not None:
             print(diff_measured(found.before, found.after))
+
+    def inspection(self, found: FileInspection, out: pathlib.Path) -> None:
+        """Prints what one file shows alone."""
+        if self._json:
+            from .analyzer.serialize import to_jsonable
+
+            self._document(to_jsonable(found))
+            return
+        from .reports.inspection import findings_table, inspection_verdict
+
+        self._table(findings_table(found), "What the file shows", _WORST)
+        print(f"\n{inspection_verdict(found).text}\n")
+        for name in ("audit.json", "report.html"):
+            print(out / name)
 
     def audit(self, found: Audit, out: pathlib.Path) -> None:
         """Prints an audit's verdict and worst sources."""

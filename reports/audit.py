@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..analyzer.schema import Audit, Interval
 from . import numbers
+from .attribution import attribution_tables
 from .cells import Cell, Column, Row, Span, Table, Verdict
 from .drops import drop_sentences, drop_tables
 from .flips import gallery
@@ -84,11 +85,13 @@ def render_audit(found: Audit, model_name: str, times: Mapping[str, float] | Non
       model_name: For the title.
       times: Milliseconds of the options' files on this machine, by name.
     """
+    divided = () if found.attribution is None else attribution_tables(found.attribution)
+    drops = drop_tables(found.drop) if found.drop else ()
     return environment().get_template("audit.html").render(
         **page_frame([]),
         title=numbers.name(model_name) or "model",
         verdict=_verdict(found),
-        tables=(files_table(found), *(drop_tables(found.drop) if found.drop else ()), audit_table(found)),
+        tables=(files_table(found), *drops, audit_table(found), *divided),
         gallery=gallery(found.drop) if found.drop else None,
         options=() if found.options is None else option_tables(found.options, times or {}),
     )  # fmt: skip

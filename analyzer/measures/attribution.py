@@ -1,257 +1,212 @@
-"""Where a quantized file's error comes from: its own weights and scales, put into the float network one at a time.
+"""Where a quantized file's output error comes from: shares of kinds, of layers, and what they do to one another.
 
-The file may come from any converter. Its ops are aligned with the float network's by kind and shape, in order, with
-QUANTIZE and DEQUANTIZE left out; a layer that was split into hi + lo counts as one. What cannot be aligned is listed.
+The file's own numbers are put into the float network. Shapley values over the few kinds are exact, from every coalition
+of them; a layer's share comes from a path through all changes at once (`path_shares.py`). What the file answers in the
+interpreter beyond all that is the share of its kernels, so that all parts sum to what was measured.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from difflib import SequenceMatcher
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ..errors import UnsupportedModel
-from ..network import flatbuffer as fb
-from ..network import kernels, runtime
-from ..schema import Calibration, Graph, Measurement, Op, Source
+from ..network import runtime
+from ..network.subgraph import Cutter
+from ..schema import Attribution, ErrorInteraction, Graph, KindShare, LayerShare
+from .alone import measure_alone as attribute
 from .calibration import Progress
-from .crew import Crew
-from .exact import ExactSweep
-from .sweep import LabelledSource, Sweep, Task
+from .kinds import kind_of, of_changes, of_kinds, players
+from .path_shares import Change, PathShare, path_shares
+from .quantized_file import QuantizedFile, with_compared
+from .shapley import interactions, shapley_values
+from .substitution import Ingredients, Substituted, squared_errors
+from .sweep import LabelledSource
 
-_BORDERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
-_INTEGERS = {"int4": (-8, 7), "int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+__all__ = ["QuantizedFile", "attribute", "divide_error", "measured_errors"]
 
-
-@dataclass(frozen=True)
-class Alignment:
-    """Which op of the file is which op of the float network.
-
-    Attributes:
-      ops: Index in the file by index in the float network.
-      unmatched: Keys of float ops that have no counterpart.
-    """
-
-    ops: Mapping[int, int]
-    unmatched: tuple[str, ...]
+_CONFIRMED = 6
+"""So many of the largest layers are run alone, left out, and in pairs."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The values that a quantized tensor can hold: `scale * (integer - zero_point)`, low <= integer <= high."""
-
-    scale: float
-    zero_point: int
-    low: int
-    high: int
-    bits: int
-
-    def round(self, values: np.ndarray) -> np.ndarray:
-        """The nearest values of the grid; float32, same shape."""
-        steps = np.clip(np.rint(values / np.float32(self.scale)) + self.zero_point, self.low, self.high)
-        return np.asarray((steps - self.zero_point) * np.float32(self.scale), np.float32)
-
-
-class QuantizedFile:
-    """A quantized flatbuffer, opened for comparison with its float parent.
-
-    Args:
-      data: The file.
-      graph: The float network.
-    """
-
-    def __init__(self, data: bytes, graph: Graph) -> None:
-        self._model = fb.read(data)
-        if len(self._model.subgraphs) != 1:
-            raise UnsupportedModel(
-                f"the quantized file has {len(self._model.subgraphs)} subgraphs", "audit a file with one subgraph"
-            )
-        self._graph = self._model.subgraphs[0]
-        self._float = graph
-        self._splits = self._find_splits()
-        self.alignment = self._align()
-
-    @property
-    def is_quantized(self) -> bool:
-        """Whether any tensor of the file is quantized."""
-        return any(self._grid_or_none(t) for t in self._graph.tensors) or any(
-            fb.dtype_name(t) in _INTEGERS and self._has_scale(t) for t in self._graph.tensors
-        )
-
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """Tensor indices of the file's inputs."""
-        return tuple(int(t) for t in self._graph.inputs)
-
-    @property
-    def outputs(self) -> tuple[int, ...]:
-        """Tensor indices of the file's outputs."""
-        return tuple(int(t) for t in self._graph.outputs)
-
-    def ports(self) -> list[int]:
-        """Elements of each input, then of each output."""
-        return [math.prod(abs(int(s)) for s in self._graph.tensors[t].shape) for t in (*self.inputs, *self.outputs)]
-
-    def tensor(self, float_tensor: int) -> int | None:
-        """Index in the file of a float network's activation; None where its op could not be aligned."""
-        if float_tensor in self._float.inputs:
-            return int(self._graph.inputs[self._float.inputs.index(float_tensor)])
-        producer = self._float.producer(float_tensor)
-        if producer is None or producer not in self.alignment.ops:
-            return None
-        place = self._float.ops[producer].outputs.index(float_tensor)
-        matched = self.alignment.ops[producer]
-        writer = self._splits[matched][1] if matched in self._splits else matched
-        return int(self._graph.operators[writer].outputs[place])
-
-    def activation_grid(self, float_tensor: int) -> Grid | None:
-        """How the file quantizes an activation; None where it stays float or could not be aligned."""
-        index = self.tensor(float_tensor)
-        if index is None:
-            return None
-        found = self._grid_or_none(self._graph.tensors[index])
-        if found is None and float_tensor in self._float.inputs:  # a float input is quantized by the first op
-            readers = [op for op in self._graph.operators if index in op.inputs]
-            if len(readers) == 1 and fb.opcode_name(self._model, readers[0]) == "QUANTIZE":
-                return self._grid_or_none(self._graph.tensors[readers[0].outputs[0]])
-        return found
-
-    def weights(self, op: Op) -> tuple[np.ndarray, int] | None:
-        """The file's weights of an op, dequantized, and their bits; None where they are float or not aligned."""
-        place = kernels.WEIGHTS_INPUT.get(op.opcode)
-        if place is None or op.index not in self.alignment.ops:
-            return None
-        matched = self.alignment.ops[op.index]
-        found = self._dequantized(matched, place)
-        if found is None or matched not in self._splits:
-            return found
-        low = self._dequantized(self._splits[matched][0], place)
-        return None if low is None else (found[0] + low[0], 16)
-
-    def _dequantized(self, op: int, place: int) -> tuple[np.ndarray, int] | None:
-        tensor = self._graph.tensors[self._graph.operators[op].inputs[place]]
-        integers = fb.constant(self._model, tensor)
-        dtype = fb.dtype_name(tensor)
-        if integers is None or dtype not in _INTEGERS or not self._has_scale(tensor):
-            return None
-        scales = np.asarray(tensor.quantization.scale, np.float32)
-        zero_points = np.asarray(tensor.quantization.zeroPoint, np.float32)
-        shape = [1] * integers.ndim
-        if len(scales) > 1:
-            shape[int(tensor.quantization.quantizedDimension)] = len(scales)
-        values = (integers.astype(np.float32) - zero_points.reshape(shape)) * scales.reshape(shape)
-        return values.astype(np.float32), {"int4": 4, "int16": 16}.get(dtype, 8)
-
-    def _align(self) -> Alignment:
-        inner = {part for split in self._splits.values() for part in split}
-        places = [
-            i for i, op in enumerate(self._graph.operators)
-            if fb.opcode_name(self._model, op) not in _BORDERS and i not in inner
-        ]  # fmt: skip
-        theirs = [self._signature(self._graph.operators[i]) for i in places]
-        ours = [self._float_signature(op) for op in self._float.ops]
-        matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
-        pairs = {
-            block.a + k: places[block.b + k] for block in matcher.get_matching_blocks() for k in range(block.size)
-        }  # fmt: skip
-        return Alignment(pairs, tuple(op.key for op in self._float.ops if op.index not in pairs))
-
-    def _find_splits(self) -> dict[int, tuple[int, int]]:
-        """Layers kept as hi + lo: by the first op, the second one and the ADD of the two."""
-        ops, found = self._graph.operators, {}
-        writers = {int(t): i for i, op in enumerate(ops) for t in op.outputs}
-        for index, op in enumerate(ops):
-            if fb.opcode_name(self._model, op) != "ADD":
-                continue
-            high, low = (writers.get(int(t)) for t in op.inputs)
-            if high is None or low is None or high == low:
-                continue
-            high, low = sorted((high, low))
-            alike = self._signature(ops[high]) == self._signature(ops[low])
-            if alike and ops[high].inputs[0] == ops[low].inputs[0] and self._signature(ops[high])[0] in kernels.SPLIT:
-                found[high] = (low, index)
-        return found
-
-    def _signature(self, op: Any) -> tuple[str, int]:
-        opcode = fb.opcode_name(self._model, op)
-        place = kernels.WEIGHTS_INPUT.get(opcode)
-        tensor = self._graph.tensors[op.inputs[place] if place is not None else op.outputs[0]]
-        return opcode, math.prod(abs(int(s)) for s in (tensor.shape if tensor.shape is not None else ()))
-
-    def _float_signature(self, op: Op) -> tuple[str, int]:
-        place = kernels.WEIGHTS_INPUT.get(op.opcode)
-        tensor = self._float.tensors[op.inputs[place] if place is not None else op.outputs[0]]
-        return op.opcode, tensor.elements
-
-    def _has_scale(self, tensor: Any) -> bool:
-        return tensor.quantization is not None and tensor.quantization.scale is not None
-
-    def _grid_or_none(self, tensor: Any) -> Grid | None:
-        dtype = fb.dtype_name(tensor)
-        if dtype not in _INTEGERS or not self._has_scale(tensor) or len(tensor.quantization.scale) != 1:
-            return None
-        low, high = _INTEGERS[dtype]
-        zero_point = int(tensor.quantization.zeroPoint[0])
-        return Grid(float(tensor.quantization.scale[0]), zero_point, low, high, 16 if dtype == "int16" else 8)
-
-
-def attribute(
+def divide_error(
     data: bytes,
     graph: Graph,
-    calibration: Calibration,
-    file: QuantizedFile,
+    quantized: bytes,
     samples: LabelledSource,
     *,
+    opened: QuantizedFile | None = None,
     workers: int = runtime.DEFAULT_WORKERS,
     progress: Progress | None = None,
-) -> tuple[Measurement, ...]:
-    """Output error of each of the file's own sources, alone in the float network.
+) -> Attribution:
+    """Divides the output error of a quantized file among what makes it.
+
+    Args:
+      data: The float flatbuffer, all of whose ops have rules as TensorFlow functions (`uncovered` names none).
+      graph: Of `data`.
+      quantized: The quantized file.
+      samples: What to measure on.
+      opened: `quantized`, where it has been opened already.
+      workers: Threads of the interpreter.
+      progress: Called with (runs done, runs in all).
+
+    Raises:
+      UnsupportedModel: Some op has no rule, or the file cannot be a child of the float network.
+    """
+    file = opened or QuantizedFile(quantized, graph, data)
+    graph, places = with_compared(file, graph)
+    network, ingredients = Substituted(data, graph), file.ingredients
+    kinds = players(ingredients, graph, samples)
+    work = _Work(network, samples, progress, (1 << len(kinds)) + 2 * _CONFIRMED + math.comb(_CONFIRMED, 2))
+    measured = measured_errors(data, graph, quantized, places, samples, workers=workers)
+    worths = work.errors([of_kinds(ingredients, _members(kinds, c), graph.inputs) for c in range(1 << len(kinds))])
+    shares = path_shares(network, samples, ingredients)
+    whole = float(measured.mean())
+    layers = _layers(graph, shares, whole)
+    confirmed, pairs = _confirm(work, graph, ingredients, worths[-1], layers)
+    return Attribution(
+        measured_nmse=whole,
+        standard_error=_standard_error(measured),
+        substituted_nmse=float(worths[-1].mean()),
+        kinds=_kind_shares(kinds, worths, measured, layers),
+        layers=tuple(confirmed.get(change, share) for change, share in layers.items()),
+        interactions=_kind_interactions(kinds, worths),
+        layer_interactions=pairs,
+        coverage=file.coverage,
+        samples=len(samples),
+    )
+
+
+def measured_errors(
+    data: bytes, graph: Graph, quantized: bytes, places: Sequence[int], samples: LabelledSource, *,
+    workers: int = runtime.DEFAULT_WORKERS,
+) -> np.ndarray:  # fmt: skip
+    """nmse of each sample, of the file in the interpreter, float64 [samples].
 
     Args:
       data: The float flatbuffer.
       graph: Of `data`.
-      calibration: Of `data` on the same samples: variances to normalise with.
-      file: The quantized file.
-      samples: What to measure on.
+      quantized: The quantized file.
+      places: The file's tensors that stand for `graph.compared`.
+      samples: What to run on.
       workers: Threads.
-      progress: Called with (units done, units in all).
-
-    Returns:
-      One measurement for each aligned source, in execution order.
     """
-    found: list[Source] = []
-    grids: dict[Source, Grid] = {}
-    weights: dict[Source, np.ndarray] = {}
-    for tensor in graph.inputs:
-        if tensor in calibration.ranges and (grid := file.activation_grid(tensor)) is not None:
-            found.append(Source("input", f"a{grid.bits}", tensor))
-            grids[found[-1]] = grid
-    for op in graph.ops:
-        changed = file.weights(op) if op.weights is not None else None
-        if (
-            changed is not None
-            and changed[0].size == graph.tensors[op.inputs[kernels.WEIGHTS_INPUT[op.opcode]]].elements
-        ):
-            found.append(Source("weights", f"w{changed[1]}", op.outputs[0], op.index))
-            weights[found[-1]] = changed[0]
-        for tensor in graph.activations_out(op):
-            grid = file.activation_grid(tensor)
-            if grid is not None and op.opcode not in kernels.MOVEMENT:
-                found.append(Source("activation", f"a{grid.bits}", tensor, op.index))
-                grids[found[-1]] = grid
+    inputs = samples.block(0, len(samples))
+    wanted = runtime.run_samples(Cutter(data).whole(graph.compared).flatbuffer, inputs, workers=workers)
+    found = runtime.run_samples(Cutter(quantized).whole(places).flatbuffer, inputs, workers=workers)
+    rows = len(samples)
+    return squared_errors([a.reshape(rows, -1) for a in wanted], [a.reshape(rows, -1) for a in found])
 
-    def change(sweep: Sweep, source: Source) -> Callable[[int], np.ndarray]:
-        if source not in weights:
-            return lambda sample: grids[source].round(sweep.value(source.tensor, sample))
-        assert source.op is not None, "only ops have weights"
-        op = graph.ops[source.op]
-        assert op.weights is not None, "only what has weights was given other ones"
-        return sweep.alone(op, source.tensor, {op.weights: weights[source].reshape(graph.tensors[op.weights].shape)})
 
-    with ExactSweep(Task(data, graph, calibration, change), samples, crew=Crew(threads=workers)) as sweep:
-        measured = sweep.measure(found, progress=progress)
-    return tuple(measured[source.id] for source in found)
+class _Work:
+    """Runs variants of the network and says how far it has come."""
+
+    def __init__(self, network: Substituted, samples: LabelledSource, progress: Progress | None, runs: int) -> None:
+        self._network, self._samples, self._progress = network, samples, progress
+        self._done, self._runs = 0, runs
+
+    def errors(self, variants: Sequence[Ingredients]) -> np.ndarray:
+        """nmse of each variant and sample, float64 [variants, samples]."""
+
+        def report(done: int, total: int) -> None:
+            if self._progress:
+                self._progress(self._done + done * len(variants) // total, self._runs)
+
+        found = self._network.errors(self._samples, variants, progress=report)
+        self._done += len(variants)
+        return found
+
+
+def _members(kinds: Sequence[str], coalition: int) -> list[str]:
+    return [kind for k, kind in enumerate(kinds) if coalition >> k & 1]
+
+
+def _kind_shares(
+    kinds: Sequence[str], worths: np.ndarray, measured: np.ndarray, layers: Mapping[Change, LayerShare]
+) -> tuple[KindShare, ...]:
+    whole = float(measured.mean())
+    found = []
+    for k, values in enumerate(shapley_values(worths)):
+        told = math.fsum(share.nmse for share in layers.values() if share.kind == kinds[k])
+        alone = float(worths[1 << k].mean())
+        found.append(_kind_share(kinds[k], values, whole, alone, told))
+    found.append(_kind_share("kernels", measured - worths[-1], whole, None, None))
+    return tuple(sorted(found, key=lambda share: (-share.nmse, share.kind)))
+
+
+def _kind_share(
+    kind: str, values: np.ndarray, whole: float, alone: float | None, told: float | None
+) -> KindShare:  # fmt: skip
+    nmse = float(values.mean())
+    return KindShare(kind, nmse, _standard_error(values), nmse / whole if whole else 0.0, alone, told)
+
+
+def _kind_interactions(kinds: Sequence[str], worths: np.ndarray) -> tuple[ErrorInteraction, ...]:
+    found = interactions(worths)
+    pairs = [
+        ErrorInteraction(kinds[a], kinds[b], float(found[a, b].mean()), _standard_error(found[a, b]))
+        for a, b in itertools.combinations(range(len(kinds)), 2)
+    ]  # fmt: skip
+    return tuple(sorted(pairs, key=lambda pair: -abs(pair.nmse)))
+
+
+def _layers(graph: Graph, shares: Mapping[Change, PathShare], whole: float) -> dict[Change, LayerShare]:
+    """Shares of single changes, largest first; none of those that change nothing, such as clipping that never clips."""
+    found = {}
+    for change, share in sorted(shares.items(), key=lambda item: (-item[1].nmse, item[0])):
+        if share.nmse == share.standard_error == 0:
+            continue
+        op = _op_of(graph, change)
+        found[change] = LayerShare(
+            layer=graph.tensors[change.place].name if op is None else graph.ops[op].layer,
+            op="" if op is None else graph.ops[op].key,
+            opcode="" if op is None else graph.ops[op].opcode,
+            kind=kind_of(change, graph.inputs),
+            nmse=share.nmse,
+            standard_error=share.standard_error,
+            share_of_error=share.nmse / whole if whole else 0.0,
+        )
+    return found
+
+
+def _op_of(graph: Graph, change: Change) -> int | None:
+    """The op that has the constant or writes the activation; None for an input."""
+    if change.kind in ("weights", "bias"):
+        return change.place
+    if change.kind == "constants":
+        return graph.consumers(change.place)[0]
+    return graph.producer(change.place)
+
+
+def _confirm(
+    work: _Work, graph: Graph, ingredients: Ingredients, everything: np.ndarray, layers: Mapping[Change, LayerShare]
+) -> tuple[dict[Change, LayerShare], tuple[ErrorInteraction, ...]]:
+    """The largest layers, run alone and left out; and what each two of them have together."""
+    top = sorted(layers, key=lambda change: (-abs(layers[change].nmse), change))[:_CONFIRMED]
+    pairs = list(itertools.combinations(range(len(top)), 2))
+    variants = [of_changes(graph, ingredients, [change]) for change in top]
+    variants += [of_changes(graph, ingredients, [change], inverse=True) for change in top]
+    variants += [of_changes(graph, ingredients, [top[a], top[b]]) for a, b in pairs]
+    errors = work.errors(variants)
+    alone, without, together = np.split(errors, [len(top), 2 * len(top)])
+    confirmed = {
+        change: _with_runs(layers[change], float(alone[k].mean()), float((everything - without[k]).mean()))
+        for k, change in enumerate(top)
+    }  # fmt: skip
+    found = []
+    for (a, b), both in zip(pairs, together, strict=True):
+        beyond = both - alone[a] - alone[b]
+        names = [f"{layers[top[k]].kind} of {layers[top[k]].layer}" for k in (a, b)]
+        found.append(ErrorInteraction(names[0], names[1], float(beyond.mean()), _standard_error(beyond)))
+    return confirmed, tuple(sorted(found, key=lambda pair: -abs(pair.nmse)))
+
+
+def _with_runs(share: LayerShare, alone: float, removed: float) -> LayerShare:
+    return replace(share, alone=alone, removed=removed)
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf

@@ -7,6 +7,15 @@ with the mean.
 
 from __future__ import annotations
 
+from .attribution import (
+    ERROR_KINDS,
+    Attribution,
+    ErrorInteraction,
+    FileCoverage,
+    KindShare,
+    LayerShare,
+    NotAligned,
+)
 from .audit import Audit, AuditCause
 from .drops import (
     ClassDrop,
@@ -20,6 +29,7 @@ from .drops import (
     VectorManifest,
     VectorTensor,
 )
+from .inspection import FILE_KINDS, FileFinding, FileInspection, WeightCodes
 from .interval import Interval
 from .measurements import (
     Calibration,
@@ -79,7 +89,9 @@ __all__ = [
     "ASSUMED",
     "DEFAULT_ALLOWED",
     "DRAWS",
+    "ERROR_KINDS",
     "EVERY_OP",
+    "FILE_KINDS",
     "KINDS",
     "OPTIONS",
     "RANGE_METHODS",
@@ -89,6 +101,7 @@ __all__ = [
     "SCHEMES",
     "Alternative",
     "Assignment",
+    "Attribution",
     "Audit",
     "AuditCause",
     "Calibration",
@@ -96,7 +109,11 @@ __all__ = [
     "DeviceDifference",
     "DeviceJudgement",
     "Drop",
+    "ErrorInteraction",
     "Evaluation",
+    "FileCoverage",
+    "FileFinding",
+    "FileInspection",
     "Flip",
     "Flips",
     "Format",
@@ -108,9 +125,12 @@ __all__ = [
     "Interval",
     "Kernel",
     "KernelAgreement",
+    "KindShare",
+    "LayerShare",
     "LeftFloat",
     "Likeness",
     "Measurement",
+    "NotAligned",
     "Op",
     "OpChange",
     "Opinion",
@@ -147,4 +167,5 @@ __all__ = [
     "VectorManifest",
     "VectorTensor",
     "Verification",
+    "WeightCodes",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .attribution import Attribution
 from .drops import Drop
 from .options import OptionTable
 from .outcomes import Evaluation
@@ -44,6 +45,7 @@ class Audit:
       measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is interaction and kernels.
       samples: On which the sources stand.
       external_buffers: Whether buffers lie behind the flatbuffer, where TFLite Micro reads garbage.
+      attribution: The error divided among its parts; None where the network has an op without a rule for it.
       drop: Which classes and samples `evaluation`'s drop hits, and where on the way it arises.
       options: What to do about it, measured; None where nobody asked.
     """
@@ -60,5 +62,6 @@ class Audit:
     measured_nmse: float
     samples: int
     external_buffers: bool
+    attribution: Attribution | None = None
     drop: Drop | None = None
     options: OptionTable | None = None
