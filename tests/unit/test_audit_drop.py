@@ -34,7 +34,7 @@ def audit_of(worse, better, right, samples, drop=None, drop_of="accuracy", size=
         paired_bootstrap(differences, unit=100.0), drop_of, mcnemar_exact(worse, better), (worse, better), False,
         right / samples,
     )  # fmt: skip
-    return Audit((), evaluation, 400_000, size, {"int8": 9}, 5, 5, (), 0.0, 0.01, 64, False, drop)
+    return Audit((), evaluation, 400_000, size, {"int8": 9}, 5, 5, (), 0.0, 0.01, 64, False, drop=drop)
 
 
 def test_76_point_5_against_77_point_2_on_1000_images_is_no_finding():
