@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from .analyzer.errors import DataError, UnsupportedModel, UsageError
 from .analyzer.measures.alone import measure_alone
 from .analyzer.measures.attribution import divide_error
 from .analyzer.measures.calibration import calibrate
+from .analyzer.measures.extremes import sample_extremes
 from .analyzer.measures.quantized_file import QuantizedFile, as_parent, with_compared
 from .analyzer.network import flatbuffer as fb
 from .analyzer.network.differentiable import uncovered
@@ -22,6 +23,8 @@ from .analyzer.runs import RunFolder, content_key
 from .analyzer.schema import Audit, AuditCause, Graph, LayerShare, Measurement
 from .drops import DropOptions, read_brought, study_drop
 from .session import Reporter, silent
+from .strategies.audit import find_causes
+from .strategies.causes.case import Case
 from .strategies.targets import DEFAULT_TARGET
 
 _DIVIDED_ON = 64
@@ -46,7 +49,7 @@ def audit(
     time_budget: str = DEFAULT_TIME,
     **options: Any,
 ) -> Audit:
-    """Measures the drop, and each of the file's own sources alone in the float network.
+    """Measures the drop, each of the file's own sources alone in the float network, and each cause mended alone.
 
     Args:
       float_model: What `prepare` takes.
@@ -115,8 +118,9 @@ def audit(
             run.flatbuffer, graph, file, studied.take(_DIVIDED_ON), opened=opened, workers=workers,
             progress=reporter("Putting the file's numbers into the float network"),
         )  # fmt: skip
-        causes = tuple(_share_cause(share) for share in divided.layers)
-        total = sum(cause.nmse for cause in causes)
+        sources = tuple(_share_cause(share) for share in divided.layers)
+        total = sum(source.nmse for source in sources)
+        errors = _errors_by_place(graph, divided.layers)
     else:
         progress = reporter("Reading the float network")
         ranges = calibrate(run.flatbuffer, graph, studied, workers=workers, progress=progress)
@@ -125,10 +129,16 @@ def audit(
             progress=reporter("Putting the file's sources into the float network"),
         )  # fmt: skip
         total = sum(m.error.nmse for m in measured)
+        errors = {(m.source.part, _place(m)): m.error.nmse for m in measured}
         ranked = sorted(measured, key=lambda m: (-m.error.nmse, m.source.id))
-        causes = tuple(_cause(graph, m, total) for m in ranked)
+        sources = tuple(_cause(graph, m, total) for m in ranked)
+    extremes = sample_extremes(run.flatbuffer, graph, studied, workers=workers)
+    case = Case(run.flatbuffer, graph, file, opened.ingredients, extremes, errors)
+    trial = find_causes(
+        case, places, studied, judged, seed=seed, workers=workers, progress=reporter("Mending one cause at a time")
+    )
     found = Audit(
-        causes=causes,
+        sources=sources,
         evaluation=whole,
         float_bytes=graph.file_bytes,
         quantized_bytes=file_bytes,
@@ -140,6 +150,10 @@ def audit(
         measured_nmse=same.error.nmse,
         samples=len(studied),
         external_buffers=fb.has_external_buffers(file),
+        causes=trial.found,
+        ruled_out=trial.others,
+        causes_nmse=trial.nmse,
+        simulated_nmse=trial.simulated_nmse,
         drop=drop,
         attribution=divided,
     )
@@ -153,6 +167,23 @@ def audit(
     if folder is not None:
         _write(found, times, run.inputs.options.model_name, folder)
     return found
+
+
+def _errors_by_place(graph: Graph, layers: Sequence[LayerShare]) -> dict[tuple[str, int], float]:
+    """Output error by (part, op or input tensor), as `Case.errors` has it; of the kinds of a part together."""
+    ops = {op.key: op.index for op in graph.ops}
+    inputs = {graph.tensors[t].name: t for t in graph.inputs}
+    found: dict[tuple[str, int], float] = {}
+    for share in layers:
+        part = "weights" if share.kind == "bias" else share.kind.split(" ")[0]
+        key = part, ops[share.op] if share.op else inputs[share.layer]
+        found[key] = found.get(key, 0.0) + share.nmse
+    return found
+
+
+def _place(measurement: Measurement) -> int:
+    source = measurement.source
+    return source.tensor if source.op is None else source.op
 
 
 def _cause(graph: Graph, measurement: Measurement, total: float) -> AuditCause:

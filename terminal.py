@@ -152,15 +152,18 @@ class Console:
             print(out / name)
 
     def audit(self, found: Audit, out: pathlib.Path) -> None:
-        """Prints an audit's verdict and worst sources."""
+        """Prints an audit's verdict, what it found the causes to be, and the worst sources."""
         if self._json:
             from .analyzer.serialize import to_jsonable
 
             self._document(to_jsonable(found))
             return
         from .reports.audit import audit_table, audit_verdict
+        from .reports.causes import causes_table
 
         self._table(audit_table(found), "Where the error comes from", _WORST)
+        if found.causes:
+            self._table(causes_table(found), "Why, each cause mended alone", _WORST)
         if found.options is not None:
             from .reports.options import options_table
 

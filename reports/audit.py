@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ..analyzer.schema import Audit, Interval
 from . import numbers
 from .attribution import attribution_tables
+from .causes import cause_sentences, causes_table, ruled_out_table
 from .cells import Cell, Column, Row, Span, Table, Verdict
 from .drops import drop_sentences, drop_tables
 from .flips import gallery
@@ -46,7 +47,7 @@ def audit_table(found: Audit) -> Table:
                 Cell(cause.evidence, cause.evidence),
             )
         )
-        for cause in found.causes
+        for cause in found.sources
     )
     matched = f"{found.matched_ops} of {found.total_ops} ops of the float network were found in the file."
     lost = f" Not found: {', '.join(numbers.name(key) for key in found.unmatched)}." if found.unmatched else ""
@@ -55,7 +56,7 @@ def audit_table(found: Audit) -> Table:
         f"{numbers.significant(found.measured_nmse)} on the same {numbers.plural(found.samples, 'sample')}. What is "
         "between the two is interaction of errors, bias rounding and kernels."
     )
-    return Table("causes", "Where the error comes from, one source at a time", columns, rows, (matched + lost, sums))
+    return Table("sources", "Where the error comes from, one source at a time", columns, rows, (matched + lost, sums))
 
 
 def files_table(found: Audit) -> Table:
@@ -91,7 +92,9 @@ def render_audit(found: Audit, model_name: str, times: Mapping[str, float] | Non
         **page_frame([]),
         title=numbers.name(model_name) or "model",
         verdict=_verdict(found),
-        tables=(files_table(found), *drops, audit_table(found), *divided),
+        tables=(
+            files_table(found), causes_table(found), *drops, audit_table(found), *divided, ruled_out_table(found)
+        ),
         gallery=gallery(found.drop) if found.drop else None,
         options=() if found.options is None else option_tables(found.options, times or {}),
     )  # fmt: skip
@@ -102,13 +105,11 @@ def _size(size_bytes: int) -> Cell:
 
 
 def _verdict(found: Audit) -> Verdict:
-    sentences = [_drop(found), *drop_sentences(found), _cause(found)]
+    sentences = [_drop(found), *(cause_sentences(found) or [_source(found)]), *drop_sentences(found)]
     if found.options is not None:
         sentences.append(list(advice(found.options)))
-    if found.measured_nmse > _STRANGER:
-        sentences.append([
-            Span("Their outputs have next to nothing in common: the float model is probably not its parent.")
-        ])  # fmt: skip
+    if found.measured_nmse > _STRANGER and not found.causes:
+        sentences.append([Span("Their outputs have next to nothing in common, and no single cause explains it.")])
     if found.external_buffers:
         sentences.append([Span("Its buffers lie behind the flatbuffer: TFLite Micro reads such a file as garbage.")])
     drop = found.evaluation.drop_points
@@ -147,10 +148,10 @@ def _shares(found: Audit) -> str:
     return f", {numbers.percent(after, 2)} against {numbers.percent(before, 2)}"
 
 
-def _cause(found: Audit) -> list[Span]:
-    if not found.causes:
+def _source(found: Audit) -> list[Span]:
+    if not found.sources:
         return [Span("No source of error could be found in the file.")]
-    worst = found.causes[0]
+    worst = found.sources[0]
     if worst.share_of_error < _SHARE_TO_NAME:
         return [Span("The error is spread: no single source has more than "),
                 Span(numbers.percent(worst.share_of_error), "figure"), Span(" of it.")]  # fmt: skip

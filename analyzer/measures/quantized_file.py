@@ -278,15 +278,13 @@ class QuantizedFile:
         constant = None if index is None else self._wires.constant(index)
         if constant is None:
             return None
-        values = dequantized(self._model, self._tensors[constant])
-        if values is not None:
-            return values
-        integers = fb.constant(self._model, self._tensors[constant])
+        values = fb.constant(self._model, self._tensors[constant])
         data = activation_grid(self._tensors[core.inputs[kernels.DATA_INPUT.get(core.opcode, 0)]])
         weights = scales_of(self._tensors[core.inputs[kernels.WEIGHTS_INPUT[core.opcode]]])
-        if integers is None or data is None or weights is None:
-            return None
-        return np.asarray(integers.reshape(-1) * (data.scale * weights.astype(np.float64)), np.float32)
+        if values is None or values.dtype.kind == "f" or data is None or weights is None:
+            return dequantized(self._model, self._tensors[constant])
+        # Kernels add the integers to the sum of products, whatever scale the bias itself is said to have.
+        return np.asarray(values.reshape(-1) * (data.scale * weights.astype(np.float64)), np.float32)
 
     def _constants(self, op: Op) -> dict[int, np.ndarray]:
         """The file's value of the one constant operand of an op without weights."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .attribution import Attribution
+from .causes import Cause
 from .drops import Drop
 from .options import OptionTable
 from .outcomes import Evaluation
@@ -37,7 +38,7 @@ class Audit:
     """A float model beside a quantized file of it.
 
     Attributes:
-      causes: Worst first.
+      sources: What of the file is quantized, each measured alone, worst first.
       evaluation: The quantized file on all evaluation samples.
       matched_ops, total_ops: How many of the float network's ops were found in the file.
       unmatched: Keys of those that were not.
@@ -45,12 +46,15 @@ class Audit:
       measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is interaction and kernels.
       samples: On which the sources stand.
       external_buffers: Whether buffers lie behind the flatbuffer, where TFLite Micro reads garbage.
+      causes: Why the file is worse, each mended alone and run, worst first.
+      ruled_out: Causes that were looked for and not found, and those that could not be tested.
+      causes_nmse, simulated_nmse: As in `CauseTrial`; None where nothing was tried.
       attribution: The error divided among its parts; None where the network has an op without a rule for it.
       drop: Which classes and samples `evaluation`'s drop hits, and where on the way it arises.
       options: What to do about it, measured; None where nobody asked.
     """
 
-    causes: tuple[AuditCause, ...]
+    sources: tuple[AuditCause, ...]
     evaluation: Evaluation
     float_bytes: int
     quantized_bytes: int
@@ -62,6 +66,10 @@ class Audit:
     measured_nmse: float
     samples: int
     external_buffers: bool
+    causes: tuple[Cause, ...] = ()
+    ruled_out: tuple[Cause, ...] = ()
+    causes_nmse: float | None = None
+    simulated_nmse: float | None = None
     attribution: Attribution | None = None
     drop: Drop | None = None
     options: OptionTable | None = None

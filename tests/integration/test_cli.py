@@ -250,8 +250,10 @@ def test_audit_of_a_file_finds_what_was_planted(tmp_path):
         "audit", MODEL, broken, "--evaluation", EVALUATION, "--scale", "tf", "--samples", "32", "--out", out
     )
     found = json.loads((out / "audit.json").read_text())
-    assert found["causes"][0]["layer"] == "block_3_depthwise"
-    assert found["causes"][0]["name"] == "weights"
+    assert found["sources"][0]["layer"] == "block_3_depthwise"
+    assert found["sources"][0]["name"] == "weights"
+    assert (found["causes"][0]["name"], found["causes"][0]["layer"]) == ("scale_corrupted", "block_3_depthwise")
+    assert found["causes"][0]["share_of_error"] > 0.5
     assert found["matched_ops"] == found["total_ops"] == len(graph.ops)
     assert "block_3_depthwise" in result.stdout
     assert pathlib.Path(out / "report.html").stat().st_size > 10_000
