@@ -66,8 +66,16 @@ def _effect(cause: Cause) -> list[Span]:
     gain = cause.accuracy_recovered
     if gain is not None:
         spans += [Span(" and gives back "), Span(f"{numbers.interval(gain)} points", "figure"),
-                  Span(f" ({numbers.plural(cause.accuracy_samples, 'evaluation sample')})")]  # fmt: skip
+                  Span(_of_lost(cause))]  # fmt: skip
     return [*spans, Span(".")]
+
+
+def _of_lost(cause: Cause) -> str:
+    """What a recovered accuracy is a part of: the loss on the same samples."""
+    samples = numbers.plural(cause.accuracy_samples, "evaluation sample")
+    return (
+        f" ({samples})" if cause.accuracy_lost is None else f" of {cause.accuracy_lost:.2f} lost on the same {samples}"
+    )
 
 
 def _row(cause: Cause) -> Row:
@@ -77,7 +85,7 @@ def _row(cause: Cause) -> Row:
         Cell(numbers.name(cause.layer), cause.layer, is_name=True,
              detail=f"and {cause.layers - 1} more" if cause.layers > 1 else ""),
         _share(cause.share_of_error, cause.share_interval, cause.samples),
-        _gain(cause.accuracy_recovered, cause.accuracy_samples),
+        _gain(cause),
         Cell(cause.evidence, cause.evidence),
         Cell(cause.remedy, cause.remedy),
     ))  # fmt: skip
@@ -90,10 +98,12 @@ def _share(share: float | None, interval: Interval | None, samples: int) -> Cell
     return Cell(numbers.percent(share), share, detail=f"{within}n = {samples}")
 
 
-def _gain(gain: Interval | None, samples: int) -> Cell:
+def _gain(cause: Cause) -> Cell:
+    gain = cause.accuracy_recovered
     if gain is None:
         return Cell("")
-    return Cell(f"{numbers.interval(gain)} points", gain.value, detail=f"n = {samples}")
+    lost = "" if cause.accuracy_lost is None else f"of {cause.accuracy_lost:.2f} lost, "
+    return Cell(f"{numbers.interval(gain)} points", gain.value, detail=f"{lost}n = {cause.accuracy_samples}")
 
 
 def _stands_on(found: Audit) -> str:

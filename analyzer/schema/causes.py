@@ -186,6 +186,7 @@ class Cause:
       accuracy_recovered: Points of accuracy (or of agreement with the float model where there are no labels) that
         mending this alone gives back, paired; None where no classes are scored, or it was not measured.
       accuracy_samples: Evaluation samples that `accuracy_recovered` stands on; 0 where it was not measured.
+      accuracy_lost: What the file loses on the same samples as it is, in the same points.
       evidence: What was seen and measured, in words with numbers; why it could not be tested.
       remedy: What to do.
     """
@@ -201,6 +202,7 @@ class Cause:
     samples: int = 0
     accuracy_recovered: Interval | None = None
     accuracy_samples: int = 0
+    accuracy_lost: float | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _ONE_IS_ALL = 0.8
 _JUMP = 0.3
 """Share of the error that must go for inputs to have been the wrong ones: on broken files chance wins up to 5 %."""
 
-_ACCURACY_MACS = 30e9
+_ACCURACY_MACS = 60e9
 """Multiply-accumulates of the float network that each cause's accuracy is measured with: some seconds on two cores."""
 
 _REFERENCE_MACS = 2e9
@@ -173,7 +173,11 @@ class Bench:
         wanted = self._right(judged)
         gained = 100.0 * (wanted(after).astype(float) - wanted(before).astype(float))
         interval = paired_bootstrap(gained, seed=self._seed, unit=100.0)
-        return replace(found.cause, accuracy_recovered=interval, accuracy_samples=len(judged))
+        lost = wanted(self._float_scores(judged)).astype(float) - wanted(before).astype(float)
+        return replace(
+            found.cause, accuracy_recovered=interval, accuracy_samples=len(judged),
+            accuracy_lost=100.0 * float(lost.mean()),
+        )  # fmt: skip
 
     @property
     def _judged(self) -> int:
@@ -197,10 +201,13 @@ class Bench:
         if judged.labels is not None:
             labels = judged.labels
             return lambda scores: right_answers(scores, labels)
+        reference = self._float_scores(judged).reshape(len(judged), -1)
+        return lambda scores: agreements(reference, scores.reshape(len(judged), -1))
+
+    def _float_scores(self, judged: Samples) -> np.ndarray:
         if self._reference is None:
             self._reference = self._run(self._float, judged.block(0, len(judged)))[0]
-        reference = self._reference.reshape(len(judged), -1)
-        return lambda scores: agreements(reference, scores.reshape(len(judged), -1))
+        return self._reference
 
 
 _NO_WAY = {
