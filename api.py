@@ -46,6 +46,7 @@ from .analyzer.schema import (
 from .auditing import audit
 from .auditing_alone import audit_alone
 from .checking import check
+from .comparing import compare
 from .diffing import diff
 from .latency import measure_latency
 from .record import (
@@ -410,6 +411,7 @@ def _opened(run: Run | str | pathlib.Path) -> Run:
 
 
 __all__ = [
-    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "audit_alone", "cache", "calibrate_study", "check", "convert", "demo",
-    "diff", "export_vectors", "inspect", "measure_latency", "open_run", "plan", "prepare", "repair", "run",
+    "DEFAULT_SAMPLES", "Run", "analyze", "audit", "audit_alone", "cache", "calibrate_study", "check", "compare",
+    "convert", "demo", "diff", "export_vectors", "inspect", "measure_latency", "open_run", "plan", "prepare", "repair",
+    "run",
 ]  # fmt: skip

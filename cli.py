@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 
 from . import audit_commands, study_commands
-from .analyzer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BitplanError
-from .commands import command_line, exit_with_answer, names, stage, writing
+from .analyzer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BitplanError, UsageError
+from .commands import command_line, exit_with_answer, names, side_by_side, stage, writing
 from .options import (
     DEFAULT_ALLOW,
     DEFAULT_STEPS,
@@ -27,9 +27,12 @@ from .options import (
     BopsBudget,
     Budget,
     CalibrationData,
+    ComparisonOut,
     EvaluationData,
     ExportKeras,
+    Figures,
     Folder,
+    Folders,
     Force,
     Io,
     IoOption,
@@ -272,10 +275,15 @@ def verify(folder: Folder, evaluation: EvaluationData = None, as_json: Json = Fa
     stage(as_json, folder, ("comparison", "answer", "files"), lambda r: r.convert().verify(evaluation))
 
 
-@app.command(epilog="bitplan report out")
-def report(folder: Folder, as_json: Json = False) -> None:
-    """Writes report.html and report.json from whatever the run folder holds."""
-    stage(as_json, folder, ("answer", "files"), lambda r: r.report())
+@app.command(epilog="bitplan report out --figures slides; bitplan report before after --out compared")
+def report(folders: Folders, out: ComparisonOut = None, figures: Figures = None, as_json: Json = False) -> None:
+    """Writes report.html and report.json from whatever the run folder holds; puts several runs side by side."""
+    if len(folders) > 1:
+        side_by_side(as_json, folders, out, figures)
+        return
+    if out is not None:
+        raise UsageError("--out is for several runs", f"leave it out: the report goes into {folders[0]}")
+    stage(as_json, folders[0], ("answer", "files"), lambda r: r.report(figures))
 
 
 audit_commands.register(app)

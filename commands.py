@@ -6,7 +6,7 @@ import contextlib
 import pathlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -40,6 +40,22 @@ def stage(
         console.close_progress()
         console.result(result, parts)
     return result
+
+
+def side_by_side(
+    as_json: bool, folders: Sequence[pathlib.Path], out: pathlib.Path | None, figures: pathlib.Path | None
+) -> None:
+    """`bitplan report` of several runs; their folders are read, and nothing is written there."""
+    from . import api
+    from .analyzer.errors import UsageError
+    from .terminal import Console
+
+    if out is None and not as_json:
+        raise UsageError("several runs need a folder for their common page", "add --out DIR")
+    with Console(as_json) as console:
+        found = api.compare(folders, out=out, figures=figures, reporter=console.reporter, warn=console.warn)
+        console.close_progress()
+        console.comparison(found)
 
 
 @contextlib.contextmanager

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from .analyzer.errors import UsageError
+from .analyzer.errors import RunFolderError, UsageError
+from .analyzer.files import atomic_write
 from .analyzer.runs import RunFolder
 from .analyzer.schema import Format, Plan, Provenance, Results
 from .analyzer.serialize import dumps
-from .record import AFTER_ANALYSIS, versions
+from .record import AFTER_ANALYSIS, NODE_DATA, versions
 from .repairing import save_repair
-from .session import Run
+from .session import Reporter, Run
 from .strategies.targets import ANY_TARGET, to_toml
+
+if TYPE_CHECKING:
+    from .reports.chart_parts import Chart
 
 
 def save(run: Run, folder: str | pathlib.Path, *, force: bool) -> Run:
@@ -41,10 +47,18 @@ def save(run: Run, folder: str | pathlib.Path, *, force: bool) -> Run:
     return run
 
 
-def write_report(run: Run) -> None:
-    """Writes `report.json`, `report.html` and `report.md` into the run's folder."""
-    from .reports.export import report_json
+def write_report(run: Run, figures: str | pathlib.Path | None = None) -> None:
+    """Writes the report into the run's folder: the page, and the same for other programs.
+
+    `report.html`, `report.md`, `report.json`, `sensitivity.csv`, and node data for Model Explorer.
+
+    Args:
+      run: Of any stage.
+      figures: Folder for the page's charts as SVG and PNG; None draws none.
+    """
+    from .reports.export import report_json, sensitivity_csv
     from .reports.html import render
+    from .reports.model_explorer import node_data
     from .reports.summary import markdown_summary
 
     if run.folder is None:
@@ -53,6 +67,57 @@ def write_report(run: Run) -> None:
     run.folder.write_bytes("report.json", dumps(report_json(results)).encode())
     run.folder.write_bytes("report.html", render(results).encode())
     run.folder.write_bytes("report.md", markdown_summary(results).encode())
+    if results.sensitivity is not None:
+        run.folder.write_bytes("sensitivity.csv", sensitivity_csv(results).encode())
+    for name, document in node_data(results).items():
+        run.folder.write_bytes(NODE_DATA[name], dumps(document).encode())
+    if figures is not None:
+        from .reports.charts import build_charts
+
+        write_figures(build_charts(results), run.inputs.options.model_name or "model", figures, run.reporter)
+
+
+def write_figures(
+    charts: Sequence[Chart], subject: str, folder: str | pathlib.Path, reporter: Reporter
+) -> tuple[pathlib.Path, ...]:
+    """Writes charts as SVG and PNG; answers their paths.
+
+    Args:
+      charts: Of a page.
+      subject: What they are charts of, for their titles.
+      folder: Made where it is missing; other files in it stay.
+      reporter: Takes progress.
+
+    Raises:
+      RunFolderError: The file system refuses.
+    """
+    from .reports.figures import draw_figures
+
+    target = make_folder(folder, "--figures")
+    update, total = reporter("Drawing figures"), sum(len(chart.specs) for chart in charts)
+    written = []
+    for done, figure in enumerate(draw_figures(charts, subject), 1):
+        for suffix, data in (("svg", figure.svg.encode()), ("png", figure.png)):
+            written.append(target / f"{figure.name}.{suffix}")
+            atomic_write(written[-1], data)
+        update(done, total)
+    return tuple(written)
+
+
+def make_folder(path: str | pathlib.Path, option: str) -> pathlib.Path:
+    """A folder that is there, made where it was missing; `option` is what named it.
+
+    Raises:
+      RunFolderError: The file system refuses.
+    """
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot make the folder {folder}: {error.strerror}", f"choose another {option}"
+        ) from error
+    return folder
 
 
 def results_of(run: Run) -> Results:

@@ -75,6 +75,12 @@ class Latencies:
     untimed: Mapping[str, str]
     mac_ms: float
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the ops and their times."""
+        from .reports.notebook import table_html
+
+        return table_html(self.model, latency_table(self))
+
 
 def measure_latency(
     model: Any,

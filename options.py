@@ -59,6 +59,16 @@ class Sensitivity(enum.StrEnum):
 _DATA = "FILE.npz:INPUT[,LABELS], a FOLDER of images (subfolder = class), module:function, or tfds:NAME/SPLIT."
 Model = Annotated[str, typer.Argument(help="A .tflite, .keras or .h5 file, or a SavedModel folder.")]
 Folder = Annotated[pathlib.Path, typer.Argument(help="The run folder of the stage before.")]
+Folders = Annotated[
+    list[pathlib.Path], typer.Argument(metavar="FOLDER...", help="The run folder; several are put side by side.")
+]
+ComparisonOut = Annotated[
+    pathlib.Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="Where the common page of several runs is written."),
+]
+Figures = Annotated[
+    pathlib.Path | None, typer.Option(metavar="DIR", help="Also write every chart there, as SVG and PNG for slides.")
+]
 CalibrationData = Annotated[
     str | None, typer.Option("--calibration", metavar="DATA", help=f"What ranges and plan are chosen on. {_DATA}")
 ]

@@ -20,7 +20,8 @@ from .analyzer.schema import Graph
 _PACKAGES = ("bitplan", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "scipy")
 
 
-_REPORT = ("report.json", "report.html", "report.md")
+NODE_DATA = {name: f"model-explorer-{name}.json" for name in ("sensitivity", "schemes", "gain")}
+_REPORT = ("report.json", "report.html", "report.md", "sensitivity.csv", *NODE_DATA.values())
 AFTER_CONVERSION = ("verification.json", *_REPORT)
 AFTER_REPAIR = (
     "model.tflite",

@@ -278,11 +278,15 @@ class Run:
         run.save_stage("verification", verification, key)
         return run
 
-    def report(self) -> Run:
-        """Writes `report.json` and `report.html` into the folder."""
+    def report(self, figures: str | pathlib.Path | None = None) -> Run:
+        """Writes the report into the folder: the page, and the same for other programs.
+
+        Args:
+          figures: Folder for the page's charts as SVG and PNG; None draws none.
+        """
         from .delivery import write_report
 
-        write_report(self)
+        write_report(self, figures)
         return self
 
     def save(self, folder: str | pathlib.Path, *, force: bool = False) -> Run:
@@ -299,6 +303,12 @@ class Run:
         from .delivery import results_of
 
         return results_of(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the answer and a table."""
+        from .reports.notebook import run_html
+
+        return run_html(self.results())
 
     # --- what the stages share ---------------------------------------------------------------------------------------
 

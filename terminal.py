@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .analyzer.cache import CacheContents
     from .analyzer.schema import Audit, FileInspection, RunDiff, Study, VectorManifest
     from .checking import Check
+    from .comparing import Comparison
     from .latency import Latencies
     from .reports.cells import PlanPart, Table
     from .reports.repair_cells import RepairPart
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 _FILES = (
     "model.tflite", "plan.json", "recipe.json", "ranges.json", "calibration.json", "sensitivity.json",
-    "planning.json", "repair.json", "verification.json", "report.json", "report.md", "report.html",
+    "planning.json", "repair.json", "verification.json", "report.json", "sensitivity.csv",
+    "model-explorer-sensitivity.json", "model-explorer-schemes.json", "model-explorer-gain.json", "report.md",
+    "report.html",
 )  # fmt: skip
 _WORST = 10
 
@@ -150,6 +153,20 @@ class Console:
         print(f"\n{inspection_verdict(found).text}\n")
         for name in ("audit.json", "report.html"):
             print(out / name)
+
+    def comparison(self, found: Comparison) -> None:
+        """Prints runs side by side, every other one against the first in words, and the files that were written."""
+        if self._json:
+            from .reports.side_by_side import comparison_json
+
+            self._document(comparison_json(found.sides))
+            return
+        view = found.view
+        self._table(view.table, view.table.caption)
+        for sentence in (*view.findings, *view.plans, *view.notes):
+            print(f"{sentence}\n")
+        for path in found.written:
+            print(path)
 
     def audit(self, found: Audit, out: pathlib.Path) -> None:
         """Prints an audit's verdict, what it found the causes to be, and the worst sources."""

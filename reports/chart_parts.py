@@ -9,6 +9,12 @@ from typing import Any
 
 PLAN_COLOUR, BASELINE_COLOUR = "#1f77c9", "#8a919c"
 
+# As in the page's strip of the network.
+SCHEME_COLOURS: Mapping[str, str] = {
+    "w4a8": "#e3a3c7", "w4a16": "#f3d3e4", "w8a8": "#d5dbe4", "w8a16": "#8cc8ee", "w16a8": "#58c2a0",
+    "w16a16": "#a5e0cd", "float": "#f2a93b",
+}  # fmt: skip
+
 Row = dict[str, Any]
 
 
@@ -72,3 +78,10 @@ def finish(chart: Any, height: int, label_limit: int = 230) -> dict[str, Any]:
         .to_dict()
     )
     return spec
+
+
+def vega_lite_version() -> str:
+    """The version of Vega-Lite that Altair writes for, as vl-convert-python names it: `6.4`."""
+    import altair as alt
+
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])

@@ -64,8 +64,8 @@ def report_json(results: Results) -> dict[str, Any]:
         "notes": results.notes,
         "measured": measured,
     }
-    plain: dict[str, Any] = _plain(document)
-    return plain
+    found: dict[str, Any] = plain(document)
+    return found
 
 
 def _op(op: Op, entry: dict[str, Any]) -> dict[str, Any]:
@@ -145,14 +145,14 @@ def _method(exact: bool) -> str:
     return "exact" if exact else "linear"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples to lists, enumerations to their values, NumPy scalars to Python's; infinities and NaN to their names."""
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if hasattr(value, "item") and not isinstance(value, int | float):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..analyzer.schema import Results
 from .cells import Cell, Sparkline, Table, View
+from .chart_parts import vega_lite_version
 from .charts import charts_of
 from .view import build_view
 
 if TYPE_CHECKING:
     import jinja2
+
+    from .chart_parts import Chart
+    from .side_by_side import SideBySide
 
 _HEIGHT = 24
 
@@ -47,6 +51,20 @@ def render(results: Results) -> str:
             charts={chart.id: chart for chart in charts},
             chart_data={chart.id: chart.specs for chart in charts},
             contents=_contents(view),
+        )
+    )
+
+
+def render_side_by_side(view: SideBySide, charts: Sequence[Chart]) -> str:
+    """The page of several runs, as HTML: as self-contained as that of one."""
+    return (
+        environment()
+        .get_template("side_by_side.html")
+        .render(
+            **page_frame([vega()] if charts else []),
+            view=view,
+            charts={chart.id: chart for chart in charts},
+            chart_data={chart.id: chart.specs for chart in charts},
         )
     )
 
@@ -159,9 +177,8 @@ def vega() -> str:
 
     It comes out of the installed vl-convert-python, so that no copy of it lies here and grows old.
     """
-    import altair
     import vl_convert
 
-    wanted = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    bundle: str = vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;", vl_version=wanted)
+    script = "globalThis.vegaEmbed = vegaEmbed;"
+    bundle: str = vl_convert.javascript_bundle(script, vl_version=vega_lite_version())
     return bundle
