@@ -128,7 +128,7 @@ def _drop(found: Audit) -> list[Span]:
             Span(f"{n}."),
         ]
     word = {"accuracy": "points of accuracy", "agreement": "% of the float model's answers"}.get(e.drop_of, "of metric")
-    p = "" if e.mcnemar_p is None else f"; exact McNemar test p = {numbers.probability(e.mcnemar_p)}"
+    p = "" if e.mcnemar_p is None else f"; exact McNemar test {numbers.p_value(e.mcnemar_p)}"
     said = "loses" if drop.low > 0 else "shows no significant loss:"
     figure = numbers.interval(drop)
     if drop.high < 0:

@@ -67,7 +67,7 @@ def _class_sentence(classes: tuple[ClassDrop, ...]) -> Sentence:
     worst = losing[0] if losing else classes[0]
     named = Span(class_label(worst.label, worst.name), "name")
     figure = Span(f"{numbers.interval(worst.drop_points)} points", "figure")
-    p = f"p = {numbers.probability(worst.p_holm)}, corrected for {numbers.plural(len(classes), 'class', 'classes')}"
+    p = f"{numbers.p_value(worst.p_holm)}, corrected for {numbers.plural(len(classes), 'class', 'classes')}"
     if losing:
         many = "" if len(losing) == 1 else f"{numbers.count(len(losing))} classes lose by themselves; "
         return [Span(f"{many}{'most' if many else 'Most'} is lost in "), named, Span(": "), figure, Span(f" ({p}).")]

@@ -137,6 +137,12 @@ def probability(p: float) -> str:
     return "<0.001" if p < 0.001 else _significant(p, 2) if p < 0.995 else "1.0"
 
 
+def p_value(p: float) -> str:
+    """The same in a sentence: `p = 0.38`, `p < 0.001`."""
+    shown = probability(p)
+    return f"p < {shown[1:]}" if shown.startswith("<") else f"p = {shown}"
+
+
 def ratio(base_bytes: int, size_bytes: int) -> str:
     """How many times smaller (or larger) than the base, which the caller names."""
     if size_bytes <= 0 or base_bytes <= 0:

@@ -103,3 +103,8 @@ def test_a_name_cannot_change_the_direction_of_writing_or_hide_characters():
 def test_a_long_name_keeps_both_ends_and_says_its_length():
     short = numbers.name("head" + "x" * 9_992 + "tail")
     assert short.startswith("head") and "tail" in short and "10\u202f000 characters" in short and len(short) < 110
+
+
+def test_a_p_value_is_an_equation_or_a_bound():
+    assert numbers.p_value(0.382) == "p = 0.38"
+    assert numbers.p_value(3e-9) == "p < 0.001"
