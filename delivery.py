@@ -122,6 +122,8 @@ def make_folder(path: str | pathlib.Path, option: str) -> pathlib.Path:
 
 def results_of(run: Run) -> Results:
     """What a report shows."""
+    from .analyzer.measures.weights import weight_profiles
+
     options = run.inputs.options
     return Results(
         provenance=Provenance(
@@ -143,6 +145,8 @@ def results_of(run: Run) -> Results:
         repair=run.repair_,
         verification=run.verification,
         notes=(*run.inputs.notes, *_plan_notes(run)),
+        weights=weight_profiles(run.flatbuffer, run.graph),
+        emitted_ranges=run.network.calibration if run.network is not None else None,
     )
 
 

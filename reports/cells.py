@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .panel_cells import BudgetPart, Figure, PanelsPart
     from .repair_cells import RepairPart
 
 
@@ -143,6 +144,7 @@ class Dot:
     part: str
     local: float
     output: float
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ class FrontierDot:
       amount: Of what the frontier runs along, in the axis' unit.
       predicted: nmse, above 0.
       measured: nmse of the emitted file; None where there is none.
+      place: Of the plan among those that the slider goes through; None for one made in another way.
     """
 
     label: str
@@ -206,6 +209,7 @@ class FrontierDot:
     predicted: float
     measured: float | None
     note: str
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -325,7 +329,7 @@ class Sparkline:
 
 @dataclass(frozen=True)
 class RangesPart:
-    """Calibration ranges: a table, and for each of its rows the histogram."""
+    """Calibration ranges, or weights: a table, and for each of its rows the histogram."""
 
     table: Table
     sparklines: tuple[Sparkline, ...]
@@ -355,6 +359,7 @@ class View:
     Attributes:
       drop_of: What `drops` are drops of: `accuracy`, `agreement`, `metric`, or "" where there are none.
       times: Of this machine's CPU: differs between equal runs.
+      card: What counts most, before and after.
     """
 
     title: str
@@ -377,3 +382,7 @@ class View:
     refused: Table | None
     ranges: RangesPart | None
     run: RunPart
+    card: tuple[Figure, ...] = ()
+    budget: BudgetPart | None = None
+    panels: PanelsPart | None = None
+    weights: RangesPart | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ SCHEME_COLOURS: Mapping[str, str] = {
     "w4a8": "#e3a3c7", "w4a16": "#f3d3e4", "w8a8": "#d5dbe4", "w8a16": "#8cc8ee", "w16a8": "#58c2a0",
     "w16a16": "#a5e0cd", "float": "#f2a93b",
 }  # fmt: skip
+CHOSEN, BUDGET = "chosen", "budget"
+"""Names of what the page tells a chart: the anchor of the layer that was chosen, and the plan that the slider is at."""
 
 Row = dict[str, Any]
 
@@ -38,11 +41,31 @@ class Chart:
     table: str
 
 
+# More digits than any screen has pixels.
+_DIGITS = 6
+
+
 def data(rows: Sequence[Row]) -> Any:
     """Rows of a chart, inside its specification."""
     import altair as alt
 
-    return alt.Data(values=list(rows))
+    return alt.Data(values=[{key: _shown(value) for key, value in row.items()} for row in rows])
+
+
+def _shown(value: Any) -> Any:
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def chosen_only(base: Any) -> Any:
+    """Of a chart's marks those of the layer that is chosen on the page; none where nobody chooses, as in a figure."""
+    return base.transform_filter(f"{CHOSEN} !== '' && datum.anchor === {CHOSEN}")
+
+
+def told(chart: Any, name: str, value: str | int) -> Any:
+    """A chart that the page can tell something."""
+    import altair as alt
+
+    return chart.add_params(alt.param(name=name, value=value))
 
 
 def decades(low: float, high: float) -> Any:
@@ -77,7 +100,7 @@ def finish(chart: Any, height: int, label_limit: int = 230) -> dict[str, Any]:
         .configure_legend(orient="top", labelFontSize=12, symbolSize=90, padding=0, offset=6, symbolOpacity=1)
         .to_dict()
     )
-    return spec
+    return _once(spec)
 
 
 def vega_lite_version() -> str:
@@ -85,3 +108,25 @@ def vega_lite_version() -> str:
     import altair as alt
 
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def _once(spec: dict[str, Any]) -> dict[str, Any]:
+    """With rows that several layers share written down once, under a name."""
+    found: dict[str, Any] = {}
+    names: dict[str, str] = {}
+
+    def visit(part: Any) -> Any:
+        if isinstance(part, list):
+            return [visit(inner) for inner in part]
+        if not isinstance(part, dict):
+            return part
+        rows = part.get("values") if set(part) == {"values"} else None
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+            key = json.dumps(rows)
+            name = names.setdefault(key, f"rows{len(names)}")
+            found[name] = rows
+            return {"name": name}
+        return {key: visit(inner) for key, inner in part.items()}
+
+    out: dict[str, Any] = visit(spec)
+    return {**out, "datasets": found} if found else out

@@ -13,7 +13,18 @@ from typing import Any
 
 from ..analyzer.schema import Results
 from .cells import Bar, Dot, Ranking, SensitivityPart, View
-from .chart_parts import BASELINE_COLOUR, PLAN_COLOUR, Chart, Row, data, decades, finish
+from .chart_parts import (
+    BASELINE_COLOUR,
+    CHOSEN,
+    PLAN_COLOUR,
+    Chart,
+    Row,
+    chosen_only,
+    data,
+    decades,
+    finish,
+    told,
+)
 from .frontier_chart import frontier_chart
 from .repair_charts import training_chart, waterfall_chart
 from .view import build_view
@@ -129,6 +140,9 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
     offset: dict[str, Any] = {"yOffset": alt.YOffset("part:N", sort=list(PART_COLOURS))} if tall else {}
     colour, filling = _part_colour(bars), _filling(bars)
     base = alt.Chart(data(rows)).encode(**encode)
+    layers: dict[str, Row] = {bar.label: {"label": bar.label, "anchor": bar.anchor} for bar in bars}
+    band = chosen_only(alt.Chart(data(list(layers.values())))).mark_rule(color=PLAN_COLOUR, strokeWidth=18, opacity=0.2)
+    band = band.encode(y=encode["y"])
     rule = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
         x=alt.X("low:Q", title=unit, scale=scale, axis=axis),
         x2="high:Q",
@@ -139,12 +153,12 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
         points = base.mark_point(filled=True, size=80, strokeWidth=2).encode(
             x=alt.X("value:Q", scale=scale), color=colour, shape=_part_shape(bars), **filling
         )
-        return finish(alt.layer(rule, points, *_filling_legend(bars)), 19 * len(order))
+        return finish(told(alt.layer(band, rule, points, *_filling_legend(bars)), CHOSEN, ""), 19 * len(order))
     filled = base.mark_bar(cornerRadiusEnd=2, strokeWidth=1.2).encode(
         x=alt.X("value:Q", scale=scale), color=colour, **filling, **offset
     )
     black = rule.encode(color=alt.value("#6b7280"))
-    return finish(alt.layer(filled, black, *_filling_legend(bars)), 26 * len(order))
+    return finish(told(alt.layer(band, filled, black, *_filling_legend(bars)), CHOSEN, ""), 26 * len(order))
 
 
 def _kinds(part: SensitivityPart) -> dict[str, Any]:
@@ -173,16 +187,24 @@ def _kinds(part: SensitivityPart) -> dict[str, Any]:
 def _local(dots: Sequence[Dot]) -> dict[str, Any]:
     import altair as alt
 
-    rows: list[Row] = [{"label": dot.label, "part": dot.part, "local": dot.local, "output": dot.output} for dot in dots]
-    log = alt.Scale(type="log", nice=False, padding=12)
+    rows: list[Row] = [
+        {"label": dot.label, "part": dot.part, "local": dot.local, "output": dot.output, "anchor": dot.anchor}
+        for dot in dots
+    ]
+    ends = {of: [getattr(dot, of) for dot in dots] for of in ("local", "output")}
+    # Ends that are written down: the ring's own data is empty as long as nothing is chosen.
+    log = {
+        of: alt.Scale(type="log", nice=False, padding=12, domain=[min(values) / 1.05, max(values) * 1.05])
+        for of, values in ends.items()
+    }
     across = decades(min(dot.local for dot in dots) / 2, max(dot.local for dot in dots) * 2)
     up = decades(min(dot.output for dot in dots) / 2, max(dot.output for dot in dots) * 2)
     points = (
         alt.Chart(data(rows))
         .mark_point(filled=True, size=55, opacity=0.8)
         .encode(
-            x=alt.X("local:Q", scale=log, axis=across, title="error at the layer (nmse)"),
-            y=alt.Y("output:Q", scale=log, axis=up, title="error at the output (nmse)"),
+            x=alt.X("local:Q", scale=log["local"], axis=across, title="error at the layer (nmse)"),
+            y=alt.Y("output:Q", scale=log["output"], axis=up, title="error at the output (nmse)"),
             color=_part_colour(dots),
             shape=_part_shape(dots),
             tooltip=[
@@ -200,7 +222,9 @@ def _local(dots: Sequence[Dot]) -> dict[str, Any]:
         .mark_text(align="left" if right else "right", dx=9 if right else -9, dy=-1, fontSize=11, limit=220)
         .encode(x=alt.X("local:Q"), y=alt.Y("output:Q"), text="label:N")
     )
-    return finish(alt.layer(points, named), 320)
+    ring = chosen_only(alt.Chart(data(rows))).mark_point(size=260, strokeWidth=2, color=PLAN_COLOUR, opacity=1)
+    ring = ring.encode(x=alt.X("local:Q"), y=alt.Y("output:Q"))
+    return finish(told(alt.layer(points, named, ring), CHOSEN, ""), 320)
 
 
 def _middle(values: Sequence[float]) -> float:

@@ -62,6 +62,7 @@ def report_json(results: Results) -> dict[str, Any]:
         "repair": _repair(results.repair) if results.repair else None,
         "verification": dataclasses.asdict(results.verification) if results.verification else None,
         "notes": results.notes,
+        "weights": [dataclasses.asdict(profile) for profile in results.weights],
         "measured": measured,
     }
     found: dict[str, Any] = plain(document)

@@ -25,8 +25,8 @@ _NOUNS = {"file_bytes": "size", "arena_bytes": "arena", "latency": "latency", "b
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A plan in the table: whether it is the run's own, and whether it lies on the frontier."""
+class Placed:
+    """A plan in the table and on the slider: whether it is the run's own, and whether it lies on the frontier."""
 
     point: FrontierPoint
     chosen: bool
@@ -39,7 +39,7 @@ def frontier_part(results: Results) -> FrontierPart | None:
     plan = results.plan
     if frontier is None or not frontier.points or plan is None:
         return None
-    placed = _placed(frontier, plan, _kept(results))
+    placed = frontier_plans(results)
     return FrontierPart(
         findings=_findings(frontier, plan),
         dots=_dots(frontier, placed, plan),
@@ -49,23 +49,36 @@ def frontier_part(results: Results) -> FrontierPart | None:
     )
 
 
+def frontier_plans(results: Results) -> tuple[Placed, ...]:
+    """The frontier's points and the run's plan, by rising amount; empty without a frontier."""
+    frontier = results.planning.frontier if results.planning else None
+    if frontier is None or not frontier.points or results.plan is None:
+        return ()
+    return _placed(frontier, results.plan, _kept(results))
+
+
+def plan_anchor(place: int) -> str:
+    """Id of a plan's row in the frontier's table."""
+    return f"frontier-{place}"
+
+
 def _kept(results: Results) -> Round | None:
     trial = results.planning.trial if results.planning else None
     return next((tried for tried in trial.rounds if tried.kept), None) if trial else None
 
 
-def _placed(frontier: Frontier, plan: Plan, kept: Round | None) -> tuple[_Placed, ...]:
+def _placed(frontier: Frontier, plan: Plan, kept: Round | None) -> tuple[Placed, ...]:
     """The points and the run's plan, by rising amount; one that is no point stands beside them."""
     schemes = tuple(a.scheme for a in plan.assignments)
-    placed = [_Placed(point, point.schemes == schemes, True) for point in frontier.points]
+    placed = [Placed(point, point.schemes == schemes, True) for point in frontier.points]
     if not any(one.chosen for one in placed) and plan.predicted_bytes > 0:
         own = FrontierPoint(
             schemes, plan.predicted_nmse, plan.predicted_bytes, plan.predicted_arena_bytes, plan.predicted_latency,
             plan.predicted_bops,
         )  # fmt: skip
-        placed.append(_Placed(own, True, False))
+        placed.append(Placed(own, True, False))
     placed = [replace(one, point=_tried(one.point, kept)) if one.chosen else one for one in placed]
-    return tuple(sorted(placed, key=lambda one: (_amount(one.point, frontier.along), -one.point.noise)))
+    return tuple(sorted(placed, key=lambda one: (amount_of(one.point, frontier.along), -one.point.noise)))
 
 
 def _tried(point: FrontierPoint, kept: Round | None) -> FrontierPoint:
@@ -78,7 +91,8 @@ def _tried(point: FrontierPoint, kept: Round | None) -> FrontierPoint:
     )  # fmt: skip
 
 
-def _amount(point: FrontierPoint, along: str) -> float:
+def amount_of(point: FrontierPoint, along: str) -> float:
+    """How much a point has of what the frontier runs along."""
     value = getattr(point, along)
     return 0.0 if value is None else float(value)
 
@@ -148,19 +162,20 @@ def _dominance(rivals: Sequence[Rival], along: str, plan: Plan) -> str:
 # --- the chart -------------------------------------------------------------------------------------------------------
 
 
-def _dots(frontier: Frontier, placed: Sequence[_Placed], plan: Plan) -> tuple[FrontierDot, ...]:
+def _dots(frontier: Frontier, placed: Sequence[Placed], plan: Plan) -> tuple[FrontierDot, ...]:
     scale = _AXES[frontier.along][1]
     dots = [
         FrontierDot(
             "the plan" if one.chosen else "",
             "plan" if one.chosen else "frontier",
             one.on_line,
-            _amount(one.point, frontier.along) / scale,
+            amount_of(one.point, frontier.along) / scale,
             one.point.noise,
             one.point.measured_nmse if one.point.measured_nmse else None,
             _note(one.point, plan),
+            place,
         )
-        for one in placed
+        for place, one in enumerate(placed)
         if one.point.noise > 0
     ]
     for rival in frontier.rivals:
@@ -200,7 +215,7 @@ def _name(rival: Rival, along: str, plan: Plan) -> str:
 # --- the tables ------------------------------------------------------------------------------------------------------
 
 
-def _table(frontier: Frontier, placed: Sequence[_Placed], plan: Plan) -> Table:
+def _table(frontier: Frontier, placed: Sequence[Placed], plan: Plan) -> Table:
     points = [one.point for one in placed]
     has_latency = any(point.latency is not None for point in points)
     has_bops = frontier.along == "bops"
@@ -222,7 +237,7 @@ def _table(frontier: Frontier, placed: Sequence[_Placed], plan: Plan) -> Table:
         point = one.point
         aside = "the plan" if one.on_line else "the plan, beside the frontier"
         cells = [
-            Cell(str(number), number, detail=aside if one.chosen else ""),
+            Cell(str(number), number, detail=aside if one.chosen else "", href=f"#{plan_anchor(number - 1)}"),
             _size(amounts.file_size(point.file_bytes), point.file_bytes, point.emitted_bytes),
             _size(
                 "" if point.arena_bytes is None else numbers.kibibytes(point.arena_bytes),
@@ -236,7 +251,7 @@ def _table(frontier: Frontier, placed: Sequence[_Placed], plan: Plan) -> Table:
             *([_drop(point)] if drops else []),
             Cell(amounts.mix(point.schemes), amounts.mix(point.schemes)),
         ]
-        rows.append(Row(tuple(cells), role="plan" if one.chosen else ""))
+        rows.append(Row(tuple(cells), plan_anchor(number - 1), "plan" if one.chosen else ""))
     notes = ["Each plan is the best for its amount; only those with a measured error were converted."]
     if any(point.noise <= 0 for point in points):
         notes.append(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .cells import FrontierDot, FrontierPart
-from .chart_parts import BASELINE_COLOUR, PLAN_COLOUR, Chart, Row, data, decades, finish
+from .chart_parts import BASELINE_COLOUR, BUDGET, PLAN_COLOUR, Chart, Row, data, decades, finish, told
 
 HEIGHT = 400
 
@@ -68,8 +68,21 @@ def _spec(part: FrontierPart) -> dict[str, Any]:
             tooltip=[alt.Tooltip("label:N", title="plan"), alt.Tooltip("note:N", title="figures")],
         ),
         *_names(dots),
+        *_at_the_budget(dots),
     ]  # fmt: skip
-    return finish(alt.layer(*layers), HEIGHT)
+    return finish(told(alt.layer(*layers), BUDGET, -1), HEIGHT)
+
+
+def _at_the_budget(dots: Sequence[FrontierDot]) -> list[Any]:
+    """The plan that the page's slider is at; nothing where there is no slider."""
+    import altair as alt
+
+    rows = [{**_row(dot, dot.predicted), "place": dot.place} for dot in dots if dot.place is not None]
+    base = alt.Chart(data(rows)).transform_filter(f"datum.place === {BUDGET}").encode(x=alt.X("amount:Q"))
+    return [
+        base.mark_rule(color=PLAN_COLOUR, strokeWidth=1.5, strokeDash=[4, 3]),
+        base.mark_point(size=300, strokeWidth=2, color=PLAN_COLOUR, opacity=1).encode(y=alt.Y("error:Q")),
+    ]
 
 
 def _row(dot: FrontierDot, error: float) -> Row:
@@ -78,7 +91,9 @@ def _row(dot: FrontierDot, error: float) -> Row:
 
 def _rows(dot: FrontierDot) -> list[Row]:
     """A mark for what was predicted of a plan, and one for what was measured."""
-    about = {"label": dot.label or "on the frontier", "note": dot.note}
+    about: Row = {"label": dot.label or "on the frontier", "note": dot.note}
+    if dot.place is not None:
+        about["place"] = dot.place
     rows = [{**_row(dot, dot.predicted), "kind": _KINDS[dot.family], **about}]
     if dot.measured:
         rows.append({**_row(dot, dot.measured), "kind": _MEASURED, **about})

@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -17,9 +19,13 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ..analyzer.schema import Results
+from . import amounts
+from .budget import block as budget_block
 from .cells import Cell, Sparkline, Table, View
 from .chart_parts import vega_lite_version
 from .charts import charts_of
+from .panel_charts import panel_specs
+from .panels import block as panel_block
 from .view import build_view
 
 if TYPE_CHECKING:
@@ -41,15 +47,18 @@ def render(results: Results) -> str:
       results: Of any stage: parts that were not computed are absent from the page.
     """
     view = build_view(results)
-    charts = charts_of(view)
+    charts, drawings = charts_of(view), panel_specs(view.panels)
+    libraries = [vega()] if charts or drawings else []
     return (
         environment()
         .get_template("report.html")
         .render(
-            **page_frame([vega()] if charts else []),
+            **page_frame(libraries, ("layers.js", "plans.js") if charts or view.panels else ()),
             view=view,
             charts={chart.id: chart for chart in charts},
             chart_data={chart.id: chart.specs for chart in charts},
+            layer_data={**panel_block(view.panels), "charts": drawings} if view.panels else None,
+            plan_data=budget_block(view.budget) if view.budget else None,
             contents=_contents(view),
         )
     )
@@ -81,17 +90,19 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     engine.filters.update(data_value=data_value, spark=spark, numeric=numeric)
-    engine.filters.update(unbroken=unbroken, breakable=breakable)
+    engine.filters.update(unbroken=unbroken, breakable=breakable, lower_first=amounts.lowered, compact=compact)
     return engine
 
 
-def page_frame(libraries: Sequence[str]) -> dict[str, Any]:
+def page_frame(libraries: Sequence[str], more: Sequence[str] = ()) -> dict[str, Any]:
     """What every page needs: its style, its scripts, and the policy that allows these and nothing else.
 
     Args:
-      libraries: Scripts to run before the page's own.
+      libraries: Scripts to run before the page's own; with them comes what draws charts.
+      more: Names of scripts to run after what every page has.
     """
-    scripts = [_script(text) for text in (*libraries, _resource("report.js"))]
+    names = ("report.js", *(("charts.js",) if libraries else ()), *more)
+    scripts = [_script(text) for text in (*libraries, *map(_resource, names))]
     return {
         "policy": _policy(scripts),
         "scripts": [("module", _verbatim(text)) for text in scripts],
@@ -106,19 +117,41 @@ def _contents(view: View) -> list[tuple[str, str]]:
         ("causes", "Where the error comes from", view.sensitivity),
         ("network", "The network", view.strip),
         ("plan", "The plan", view.plan),
+        ("layer", "Each layer", view.panels),
         ("repairs", "Repairs", view.repairs),
         ("tables", "Tables", view.layers),
+        ("weights", "Weights", view.weights),
         ("calibration", "Calibration ranges", view.ranges),
         ("run", "What was run", view.run),
     ]
     return [(anchor, title) for anchor, title, part in sections if part]
 
 
-def data_value(cell: Cell) -> str:
-    """Sort value as an attribute that JavaScript's `Number` reads back."""
-    if isinstance(cell.value, float) and not math.isfinite(cell.value):
-        return "" if math.isnan(cell.value) else "Infinity" if cell.value > 0 else "-Infinity"
-    return "" if cell.value is None else str(cell.value)
+def compact(value: Any) -> Any:
+    """JSON for a script element: without spaces, and with nothing that could end the element."""
+    import markupsafe
+
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&'\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return markupsafe.Markup(text)
+
+
+def data_value(cell: Cell) -> Any:
+    """The attribute by which a cell sorts; nothing where that is the text that it shows."""
+    import markupsafe
+
+    value = cell.value
+    text = _sortable(value) if isinstance(value, float) else "" if value is None else str(value)
+    alone = not (cell.detail or cell.href or cell.is_name)
+    return "" if text == cell.text and alone else markupsafe.Markup(' data-value="{}"').format(text)
+
+
+def _sortable(value: float) -> str:
+    """A number as JavaScript's `Number` reads it back, with as many digits as tell figures apart."""
+    if not math.isfinite(value):
+        return "" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return f"{value:.7g}"
 
 
 def numeric(table: Table, index: int) -> bool:
@@ -128,7 +161,8 @@ def numeric(table: Table, index: int) -> bool:
 
 def spark(line: Sparkline) -> str:
     """The outline of a histogram, one unit wide for each column and `_HEIGHT` high, as SVG path data."""
-    steps = [f"V{_HEIGHT - round(height * (_HEIGHT - 1), 1):g}h1" for height in line.heights]
+    heights = [_HEIGHT - round(height * (_HEIGHT - 1)) for height in line.heights]
+    steps = [f"V{height}h{len(list(run))}" for height, run in itertools.groupby(heights)]
     return f"M0 {_HEIGHT}{''.join(steps)}V{_HEIGHT}z"
 
 

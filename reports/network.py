@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from ..analyzer.schema import SCHEMES, Assignment, Format, Graph, Op, Results
 from . import numbers
@@ -108,6 +109,16 @@ def strip(results: Results) -> Strip | None:
     return Strip(tuple(cells), legend, summary, worst > 0, borders > 0, exit_border)
 
 
+def borders(graph: Graph, schemes: Sequence[str], io: Format) -> tuple[bool, ...]:
+    """Whether each op converts what it reads, were these the schemes of the ops in execution order."""
+    formats = [SCHEMES[name].format for name in schemes]
+    writer = {t: place for place, op in enumerate(graph.ops) for t in op.outputs}
+    return tuple(
+        any((formats[writer[t]] if t in writer else io) is not formats[place] for t in graph.activations_in(op))
+        for place, op in enumerate(graph.ops)
+    )
+
+
 def base_scheme_name(results: Results) -> str:
     scheme = base_scheme(results)
     return scheme.name if scheme else ""
@@ -185,7 +196,7 @@ def layer_table(results: Results) -> Table:
         elements = sum(graph.tensors[t].elements for t in outputs)
         shape = " ".join("\N{MULTIPLICATION SIGN}".join(str(n) for n in graph.tensors[t].shape) for t in outputs)
         cells = [
-            Cell(layer[op.index], layer[op.index], is_name=True),
+            Cell(layer[op.index], layer[op.index], is_name=True, href=f"#{op_anchor(op.index)}"),
             Cell(str(op.index), op.index),
             Cell(op.opcode, op.opcode, op.refusal),
             Cell(", ".join(op.kinds), ", ".join(op.kinds)),

@@ -128,7 +128,13 @@ def _kind_bars(graph: Graph, parts: tuple[Contribution, ...]) -> tuple[Bar, ...]
 
 def _dots(graph: Graph, layer: Mapping[int, str], parts: tuple[Contribution, ...]) -> tuple[Dot, ...]:
     return tuple(
-        Dot(_label(graph, layer, part), PARTS[part.part], part.local_nmse, part.nmse)
+        Dot(
+            _label(graph, layer, part),
+            PARTS[part.part],
+            part.local_nmse,
+            part.nmse,
+            "" if part.op is None else op_anchor(part.op),
+        )
         for part in parts
         if part.local_nmse is not None and 0 < part.nmse < math.inf and 0 < part.local_nmse < math.inf
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ..analyzer.schema import SCHEMES, Evaluation, Graph, Op, Opinion, Plan, Results, Verification
+from ..analyzer.schema import SCHEMES, Evaluation, Graph, Op, Opinion, Plan, Results, SensitivityTable, Verification
 from . import amounts, numbers
 from .cells import Span, Verdict
 from .repair_gain import gain
@@ -252,7 +252,21 @@ def _cause(results: Results, wanted: str) -> Spans:
     of = "its output error" if joint is not None else f"the summed {scheme.name} error of all sources"
     nearly = "an estimated " if not top.exact else "" if of_joint else about
     figure = f"{nearly}{numbers.percent(share)} of {of}"
-    return [Span(figure, "figure"), Span(" enters at "), *_source_name(results.graph, top)]
+    return [
+        Span(figure, "figure"),
+        Span(" enters at "),
+        *_source_name(results.graph, top),
+        *_counterfactual(table, top),
+    ]
+
+
+def _counterfactual(table: SensitivityTable, top: Contribution) -> Spans:
+    """What becomes of int8's error where the op that causes it is left in float; empty where nobody measured that."""
+    left = next((left for left in table.left_float if left.op == top.op), None)
+    if left is None or table.int8 is None or not 0 < left.gain <= table.int8.nmse:
+        return []
+    share = numbers.percent(left.gain / table.int8.nmse)
+    return [Span("; with that op alone in float, "), Span(f"{share} of the error", "figure"), Span(" is gone")]
 
 
 def _source_name(graph: Graph, part: Contribution) -> Spans:
@@ -288,6 +302,7 @@ def _plan(results: Results) -> Spans:
             Span(f" ({_against_float(size, graph)}{_budget(size, plan.budget_bytes)})"),
         ]
         spans += _arena(plan, measured, verification.opinion if verification else None)
+        spans += _over_baseline(results, measured)
     outcome = loss(measured, graph) if measured else None
     if measured and outcome:
         baseline, _ = _baseline(results)
@@ -310,6 +325,20 @@ def _arena(plan: Plan, emitted: Evaluation | None, opinion: Opinion | None) -> S
     held = "within" if budget is not None and size <= budget else "OVER"
     limit = "" if budget is None else f" ({held} the budget of {numbers.kibibytes(budget)})"
     return [Span(" with "), Span(numbers.kibibytes(size), "figure"), Span(f"{whose}{limit}")]
+
+
+def _over_baseline(results: Results, measured: Evaluation | None) -> Spans:
+    """What the plan takes more, or less, than the uniform file beside it: the price of what it wins."""
+    baseline, _ = _baseline(results)
+    if baseline is None or measured is None or not same_basis(baseline, measured):
+        return []
+    more = measured.file_bytes - baseline.file_bytes
+    flash = f"{numbers.signed_bytes(more)} of flash" if more else "no more flash"
+    facts = [flash]
+    if results.plan and amounts.runs_litert(results.plan):
+        ram = measured.arena_bytes - baseline.arena_bytes
+        facts.append(f"{'+' if ram > 0 else ''}{numbers.kibibytes(ram)} of RAM" if ram else "no more RAM")
+    return [Span(", "), Span(" and ".join(facts), "figure"), Span(f" over {baseline.name},")]
 
 
 def _arena_bytes(plan: Plan, emitted: Evaluation | None, opinion: Opinion | None) -> int | None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from ..analyzer.schema import Results
 from . import numbers
+from .budget import budget_part
+from .card import card
 from .cells import View
 from .comparison import comparison_table, drop_bars, mismatch_table
 from .device import opinion_part, times_table
 from .network import layer_table, refused_table, strip
+from .panels import panels_part
 from .plan import plan_part
 from .provenance import run_part
 from .ranges import ranges_part
 from .repairs import repair_part
 from .sensitivity import kind_table, sensitivity_part
 from .verdict import build_verdict
+from .weights import weights_part
 
 RANDOM_BANNER = "Random calibration data: every figure here is about noise, not about your model's data"
 
@@ -50,4 +54,8 @@ def build_view(results: Results) -> View:
         refused=refused_table(results),
         ranges=ranges_part(results),
         run=run_part(results),
+        card=card(results),
+        budget=budget_part(results),
+        panels=panels_part(results),
+        weights=weights_part(results),
     )

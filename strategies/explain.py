@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..analyzer.conversion.costs import Costs
 from ..analyzer.errors import UsageError
-from ..analyzer.schema import Alternative, Graph, Plan, Reason, Scheme, Target
+from ..analyzer.schema import SCHEMES, Alternative, Graph, Plan, Reason, Scheme, Target
 from .assignment.budgets import Budgets
 from .assignment.ledger import Ledger, Step
 from .assignment.noise import Noise, noise_shares
@@ -64,6 +64,7 @@ def _reason(problem: Problem, ledger: Ledger, index: int, size: int, share: floa
         share,
         max(smaller, key=lambda other: (other.bytes_change, -other.noise_change), default=None),
         min(others, key=lambda other: (not other.fits, other.noise_change, other.bytes_change), default=None),
+        tuple(sorted(others, key=lambda other: list(SCHEMES).index(other.scheme))),
     )
 
 

@@ -101,10 +101,12 @@ def reasons(graph: Graph, plan: Plan) -> tuple[Reason, ...]:
         fits = rng.random() < 0.4  # what fits raises the error, or the plan would have it
         step = gain / 10 if fits else -assigned.predicted_nmse / 2
         next_best = Alternative(others[-1], step, 2 * assigned.bytes, 0.04, fits) if others else None
+        known = {other.scheme: other for other in (cheaper, next_best) if other}
+        alternatives = tuple(known.get(name, Alternative(name, gain / 7, 96, 0.013, False)) for name in others)
         found.append(
             Reason(
                 op.key, op.layer, assigned.scheme, assigned.bytes, rng.uniform(0.001, 0.03), assigned.predicted_nmse,
-                cheaper, next_best,
+                cheaper, next_best, alternatives,
             )
         )  # fmt: skip
     return tuple(found)

@@ -82,6 +82,7 @@ from .repairs import RANGE_METHODS, REPAIRS, HeldBackError, KernelAgreement, Lik
 from .results import Provenance, Results
 from .study import DRAWS, Study, StudyBand, StudyCell
 from .target import ASSUMED, EVERY_OP, RUNTIMES, Kernel, Target
+from .weights import WeightProfile
 
 SCHEMA_VERSION = 1
 
@@ -176,4 +177,5 @@ __all__ = [
     "VectorTensor",
     "Verification",
     "WeightCodes",
+    "WeightProfile",
 ]

@@ -42,6 +42,7 @@ class Reason:
         none is smaller.
       next_best: What would raise the error least (or lower it most) if the op had to have another scheme; one that fits
         goes before one that does not. None where the op has no other.
+      alternatives: All other schemes that the plan could give it, by their order in `SCHEMES`.
     """
 
     op: str
@@ -52,6 +53,7 @@ class Reason:
     noise: float
     cheaper: Alternative | None
     next_best: Alternative | None
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from .network import Graph
 from .outcomes import Plan, Verification
 from .planning import Planning
 from .repairs import RepairLog
+from .weights import WeightProfile
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,12 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything a report shows; parts that were not computed are None."""
+    """Everything a report shows; parts that were not computed are None, or empty.
+
+    Attributes:
+      weights: Of the float network as it came, before any repair.
+      emitted_ranges: Those that the emitted file was made from, where a repair chose others than `calibration` has.
+    """
 
     provenance: Provenance
     graph: Graph
@@ -48,3 +54,5 @@ class Results:
     repair: RepairLog | None = None
     verification: Verification | None = None
     notes: tuple[str, ...] = ()
+    weights: tuple[WeightProfile, ...] = ()
+    emitted_ranges: Calibration | None = None

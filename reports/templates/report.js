@@ -1,12 +1,13 @@
-// Sorting, filtering, charts. Everything shown is in the page already: this computes no figure.
+// Sorting, filtering, links. Everything shown is in the page already: no script of it computes a figure.
 
 document.documentElement.classList.add("js");
 
 // --- tables ---------------------------------------------------------------------------------------------------------
 
 function sortValue(row, column, numeric) {
-  const raw = row.cells[column].dataset.value;
-  if (raw === undefined || raw === "") return null;
+  const cell = row.cells[column];
+  const raw = cell.dataset.value ?? cell.textContent;
+  if (raw === "") return null;
   return numeric ? Number(raw) : raw;
 }
 
@@ -96,50 +97,4 @@ if (detail) {
   const strip = document.querySelector(".strip");
   strip.addEventListener("pointerover", show);
   strip.addEventListener("focusin", show);
-}
-
-// --- charts ---------------------------------------------------------------------------------------------------------
-
-const block = document.getElementById("chart-data");
-const charts = block ? JSON.parse(block.textContent) : {};
-
-function fitted(spec, width) {
-  const copy = structuredClone(spec);
-  if (width < 560) {
-    copy.config.axisY = { ...copy.config.axisY, labelLimit: Math.round(width * 0.36) };
-    copy.config.axis = { ...copy.config.axis, labelFontSize: 11, titleFontSize: 11 };
-    copy.config.legend = { ...copy.config.legend, direction: "vertical" };
-    copy.config.axisX = { ...copy.config.axisX, tickCount: 3 };
-  }
-  return copy;
-}
-
-async function draw(plot) {
-  const id = plot.dataset.chart;
-  const choices = [...document.querySelectorAll(`[data-choice="${id}"]`)].map((select) => select.value);
-  const spec = charts[id][choices.join("|")];
-  const fallback = plot.querySelector(".fallback");
-  try {
-    const host = document.createElement("div");
-    host.className = "host";
-    plot.replaceChildren(host);
-    const embedded = await globalThis.vegaEmbed(host, fitted(spec, plot.clientWidth), {
-      mode: "vega-lite",
-      renderer: "svg",
-      actions: false,
-      ast: true,
-    });
-    embedded.view.addEventListener("click", (event, item) => {
-      if (item?.datum?.anchor) location.hash = item.datum.anchor;
-    });
-    plot.dataset.drawn = choices.join("|") || "yes";
-  } catch (error) {
-    if (fallback) plot.replaceChildren(fallback);
-    console.error(error);
-  }
-}
-
-for (const plot of document.querySelectorAll("[data-chart]")) draw(plot);
-for (const select of document.querySelectorAll("[data-choice]")) {
-  select.addEventListener("change", () => draw(document.querySelector(`[data-chart="${select.dataset.choice}"]`)));
 }

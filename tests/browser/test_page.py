@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
@@ -178,7 +177,8 @@ def test_the_filter_shows_the_rows_that_hold_every_word(visit):
 def test_a_link_to_a_filtered_row_shows_it(visit):
     opened = visit("mobilenet")
     opened.page.fill("#filter-layers", "softmax")
-    opened.page.locator(".strip a").nth(1).click()
+    opened.page.locator("#network .strip a").nth(1).click()
+    opened.page.locator(".panel a[data-row]").click()
     assert opened.page.locator("#op-1").is_visible()
     assert opened.page.input_value("#filter-layers") == ""
 
@@ -237,7 +237,7 @@ def test_the_strip_tells_what_a_cell_is_to_pointer_and_keyboard(visit):
     assert said.startswith("1. expanded_conv_depthwise · DEPTHWISE_CONV_2D · w16a16 (16/16) · 832 bytes")
     opened.page.mouse.move(0, 0)
     opened.page.locator(".strip a").nth(4).focus()
-    opened.page.keyboard.press("Tab")
+    opened.page.keyboard.press("ArrowRight")
     assert opened.page.locator(".strip-detail").inner_text().startswith("5. block_1_project")
 
 
@@ -381,47 +381,3 @@ def test_print_shows_whole_tables_and_no_controls(visit):
     assert not opened.page.locator(".filter").first.is_visible()
     assert opened.page.evaluate("getComputedStyle(document.querySelector('.tall')).maxHeight") == "none"
     assert opened.page.pdf(format="A4").startswith(b"%PDF")
-
-
-def test_a_thousand_ops_open_in_time(browser, tmp_path):
-    base = factory.mobilenet()
-    graph, table = base.graph, base.sensitivity
-    copies = 16
-    size = len(graph.tensors)
-    tensors, ops, measurements, ranges = [], [], [], {}
-    for copy in range(copies):
-        tensors += [dataclasses.replace(t, index=t.index + copy * size) for t in graph.tensors]
-        shift = copy * len(graph.ops)
-        for op in graph.ops:
-            moved = {k: tuple(t + copy * size for t in getattr(op, k)) for k in ("inputs", "outputs", "constants")}
-            weights = None if op.weights is None else op.weights + copy * size
-            key, layer = f"{op.index + shift}:{op.opcode}", f"{op.layer}_{copy}"
-            ops.append(dataclasses.replace(op, index=op.index + shift, key=key, layer=layer, weights=weights, **moved))
-        for m in table.measurements:
-            source = dataclasses.replace(
-                m.source, tensor=m.source.tensor + copy * size, op=None if m.source.op is None else m.source.op + shift
-            )
-            measurements.append(dataclasses.replace(m, source=source))
-        ranges |= {t + copy * size: r for t, r in base.calibration.ranges.items()}
-    many = dataclasses.replace(graph, tensors=tuple(tensors), ops=tuple(ops))
-    plan = factory.plan(many, {}, 1, 0.0)
-    results = dataclasses.replace(
-        base,
-        graph=many,
-        planning=planning.planning(many, plan),
-        calibration=dataclasses.replace(base.calibration, ranges=ranges),
-        sensitivity=dataclasses.replace(table, measurements=tuple(measurements), left_float=()),
-        plan=plan,
-    )
-    path = tmp_path / "large.html"
-    path.write_text(render(results), encoding="utf-8")
-    assert path.stat().st_size < 6_000_000
-    opened = Visit(browser, path)
-    opened.drawn()
-    seconds = opened.page.evaluate("performance.now()") / 1000
-    assert opened.page.locator("#table-layers tbody tr").count() == 1040
-    assert opened.page.locator("#table-reasons tbody tr").count() == 1040
-    opened.close()
-    # Two seconds on an idle machine; the limit here leaves room for a busy one.
-    assert seconds < 10
-    print(f"1040 ops: {path.stat().st_size} bytes, drawn after {seconds:.2f} s")

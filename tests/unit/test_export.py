@@ -72,6 +72,7 @@ def test_the_schema_is_a_schema_and_describes_every_key():
         ("frontier", schema.Frontier, ()),
         ("frontier_point", schema.FrontierPoint, ()),
         ("rival", schema.Rival, ()),
+        ("weight_profile", schema.WeightProfile, ()),
         ("opinion", schema.Opinion, ()),
         ("repair", schema.RepairLog, ("kept",)),
         ("repair_step", schema.RepairStep, ()),

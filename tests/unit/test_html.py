@@ -26,6 +26,10 @@ from .. import results_refined, results_repairs
 LIMIT_BYTES = 2_500_000
 
 
+# Charts, panels, plans; Vega and the page's own.
+SCRIPTS = [*["application/json"] * 3, *["module"] * 5]
+
+
 class Reader(html.parser.HTMLParser):
     """Elements with their attributes, scripts, and the text that a reader sees."""
 
@@ -122,7 +126,7 @@ def test_the_policy_allows_the_pages_own_scripts_and_nothing_else(mobilenet):
         for kind, text in reader.scripts
         if kind == "module"
     ]
-    assert rules["script-src"].split() == digests and len(digests) == 2
+    assert rules["script-src"].split() == digests and len(digests) == 5
     assert "unsafe-eval" not in policy
 
 
@@ -135,7 +139,7 @@ def test_hostile_names_are_text():
     reader = Reader(text)
     tags = {tag for tag, _ in reader.elements}
     assert "img" not in tags
-    assert [kind for kind, _ in reader.scripts] == ["application/json", "module", "module"]
+    assert [kind for kind, _ in reader.scripts] == SCRIPTS
     assert "</script><b>\"'" in reader.text
     assert "<img src=x onerror=alert(1)>{{ 7*7 }}" in reader.text
     assert "\u202e" not in text and "\x00" not in text
@@ -145,8 +149,7 @@ def test_hostile_names_are_text():
 
 def test_hostile_names_leave_the_chart_data_readable():
     block = next(text for kind, text in Reader(page.render(factory.hostile())).scripts if kind == "application/json")
-    rows = next(iter(json.loads(block)["ranking"].values()))["layer"][0]
-    assert rows
+    assert next(iter(json.loads(block)["ranking"].values()))["datasets"]
     assert "</script><b>\"'" in json.dumps(json.loads(block), ensure_ascii=False).replace('\\"', '"')
 
 
@@ -167,8 +170,8 @@ def test_links_hold_on_other_pages_too(name):
 
 def test_parts_stand_in_the_order_of_reading(mobilenet):
     order = [
-        "answer", "before-after", "times", "causes", "network", "plan", "frontier", "trial", "why", "tables",
-        "calibration", "run", "measured",
+        "answer", "before-after", "times", "causes", "network", "plan", "frontier", "budget", "trial", "why", "layer",
+        "tables", "weights", "calibration", "run", "measured",
     ]  # fmt: skip
     ids = Reader(mobilenet).ids()
     assert [part for part in ids if part in order] == order
@@ -178,7 +181,7 @@ def test_parts_without_data_are_absent():
     reader = Reader(page.render(factory.inspected()))
     absent = {
         "before-after", "causes", "network", "plan", "repairs", "calibration", "measured", "times", "opinion",
-        "chart-data",
+        "chart-data", "layer", "layer-data", "budget", "plan-data", "weights",
     }  # fmt: skip
     assert not absent & set(reader.ids())
     assert [kind for kind, _ in reader.scripts] == ["module"]
@@ -198,10 +201,17 @@ def test_the_banner_is_there_exactly_when_the_calibration_data_is_random(mobilen
 
 
 def test_sort_values_are_numbers_that_a_browser_reads():
-    assert page.data_value(Cell("∞", float("inf"))) == "Infinity"
-    assert page.data_value(Cell("", None)) == ""
-    assert page.data_value(Cell("0", 0.0)) == "0.0"
-    assert page.data_value(Cell("x", float("nan"))) == ""
+    assert page.data_value(Cell("∞", float("inf"))) == ' data-value="Infinity"'
+    assert page.data_value(Cell("x", float("nan"))) == ' data-value=""'
+    assert page.data_value(Cell("≈ 0.33", 1 / 3)) == ' data-value="0.3333333"'
+    assert page.data_value(Cell('a"<b>', 'a"<b>', is_name=True)) == ' data-value="a&#34;&lt;b&gt;"'
+    # What is shown sorts by itself.
+    assert (
+        page.data_value(Cell("", None))
+        == page.data_value(Cell("0", 0.0))
+        == page.data_value(Cell("w8a8", "w8a8"))
+        == ""
+    )
 
 
 def test_a_sparkline_closes_on_its_baseline():
@@ -271,7 +281,7 @@ def test_what_the_targets_tool_says_is_text():
 def test_hostile_words_of_a_planning_are_text():
     reader = Reader(page.render(hostile_planning()))
     assert {"img", "script"} & {tag for tag, _ in reader.elements} == {"script"}
-    assert [kind for kind, _ in reader.scripts] == ["application/json", "module", "module"]
+    assert [kind for kind, _ in reader.scripts] == SCRIPTS
     for table in ("reasons", "remeasured", "rivals"):
         assert f"table-{table}" in reader.ids()
     assert reader.text.count("<img src=x onerror=alert(1)>") > 3
@@ -317,7 +327,7 @@ def test_hostile_words_of_repairs_are_text():
     text = page.render(results_repairs.hostile())
     reader = Reader(text)
     assert {"img", "script"} & {tag for tag, _ in reader.elements} == {"script"}
-    assert [kind for kind, _ in reader.scripts] == ["application/json", "module", "module"]
+    assert [kind for kind, _ in reader.scripts] == SCRIPTS
     assert reader.text.count("<img src=x onerror=alert(1)>") > 10 and "</script><b>" in reader.text
     assert "\u202e" not in text
     targets = {a["href"][1:] for _, a in reader.elements if (a.get("href") or "").startswith("#")}

@@ -481,6 +481,7 @@ def as_text(view: View) -> str:
         view.kinds,
         view.layers,
         view.ranges.table,
+        view.weights.table,
     )
     for table in tables:
         lines += ["", f"== {table.caption}", " | ".join(c.label for c in table.columns)]
@@ -492,6 +493,20 @@ def as_text(view: View) -> str:
     lines += [view.plan.trial.basis, view.plan.trial.outcome, *view.plan.trial.advice]
     lines += ["", "== findings", *part.findings, part.local_note, part.directions_note]
     lines += ["", "== strip", view.strip.summary, *(f"{c.mark} {c.height} {c.note}" for c in view.strip.cells)]
+    lines += ["", "== card", *(" | ".join(dataclasses.astuple(figure)) for figure in view.card)]
+    lines += ["", f"== {view.budget.label}: {view.budget.own}"]
+    for stop in view.budget.stops:
+        lines += [stop.title, *(f"   {key}: {value}" for key, value in stop.facts), f"   {stop.changed}"]
+    lines += ["", f"== panels: {view.panels.first}"]
+    for panel in view.panels.panels:
+        lines += [
+            panel.label,
+            *(f"   {sentence}" for sentence in panel.why),
+            *(f"   {a.note}" for a in panel.activations),
+        ]
+        lines += [
+            f"   {choice.scheme} | {' | '.join(choice.cells)}{' <plan>' * choice.chosen}" for choice in panel.choices
+        ]
     for facts in view.run.facts:
         lines += ["", f"== {facts.title}", *(f"{key}: {value}" for key, value in facts.items)]
     return "\n".join(lines) + "\n"

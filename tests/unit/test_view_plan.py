@@ -229,8 +229,9 @@ def dot(amount: float, predicted: float, label: str, family: str = "by hand") ->
 
 def placed(dots: list[FrontierDot]) -> list[dict]:
     part = FrontierPart((), tuple(dots), "MB", Table("frontier", "", (), ()), None)
-    layers = frontier_chart(part).specs[""]["layer"]
-    return [row for layer in layers if "text" in layer["encoding"] for row in layer["data"]["values"]]
+    spec = frontier_chart(part).specs[""]
+    texts = [layer["data"]["name"] for layer in spec["layer"] if "text" in layer["encoding"]]
+    return [row for name in texts for row in spec["datasets"][name]]
 
 
 def test_names_of_close_marks_do_not_cover_one_another():

@@ -97,7 +97,7 @@ def test_the_outline_is_the_dropped_step(part):
     fill = next(layer["encoding"]["fill"] for layer in spec["layer"] if "fill" in layer["encoding"])["scale"]
     looks = dict(zip(fill["domain"], fill["range"], strict=True))
     assert [kind for kind, colour in looks.items() if colour == "transparent"] == ["dropped"]
-    levels = [row["level"] for layer in spec["layer"] for row in layer["data"]["values"] if "level" in row]
+    levels = [row["level"] for rows in spec["datasets"].values() for row in rows if "level" in row]
     assert levels == [3.32, 2.34, 1.56, 1.56, 0.20]
 
 
