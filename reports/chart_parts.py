@@ -15,6 +15,9 @@ SCHEME_COLOURS: Mapping[str, str] = {
     "w4a8": "#e3a3c7", "w4a16": "#f3d3e4", "w8a8": "#d5dbe4", "w8a16": "#8cc8ee", "w16a8": "#58c2a0",
     "w16a16": "#a5e0cd", "float": "#f2a93b",
 }  # fmt: skip
+SILENT: Mapping[str, Any] = {"color": PLAN_COLOUR, "aria": False}
+"""A mark of what is chosen: screen readers hear that from the page, in words."""
+
 CHOSEN, BUDGET = "chosen", "budget"
 """Names of what the page tells a chart: the anchor of the layer that was chosen, and the plan that the slider is at."""
 

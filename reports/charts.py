@@ -17,6 +17,7 @@ from .chart_parts import (
     BASELINE_COLOUR,
     CHOSEN,
     PLAN_COLOUR,
+    SILENT,
     Chart,
     Row,
     chosen_only,
@@ -141,7 +142,7 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
     colour, filling = _part_colour(bars), _filling(bars)
     base = alt.Chart(data(rows)).encode(**encode)
     layers: dict[str, Row] = {bar.label: {"label": bar.label, "anchor": bar.anchor} for bar in bars}
-    band = chosen_only(alt.Chart(data(list(layers.values())))).mark_rule(color=PLAN_COLOUR, strokeWidth=18, opacity=0.2)
+    band = chosen_only(alt.Chart(data(list(layers.values())))).mark_rule(**SILENT, strokeWidth=18, opacity=0.2)
     band = band.encode(y=encode["y"])
     rule = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
         x=alt.X("low:Q", title=unit, scale=scale, axis=axis),
@@ -222,7 +223,7 @@ def _local(dots: Sequence[Dot]) -> dict[str, Any]:
         .mark_text(align="left" if right else "right", dx=9 if right else -9, dy=-1, fontSize=11, limit=220)
         .encode(x=alt.X("local:Q"), y=alt.Y("output:Q"), text="label:N")
     )
-    ring = chosen_only(alt.Chart(data(rows))).mark_point(size=260, strokeWidth=2, color=PLAN_COLOUR, opacity=1)
+    ring = chosen_only(alt.Chart(data(rows))).mark_point(**SILENT, size=260, strokeWidth=2, opacity=1)
     ring = ring.encode(x=alt.X("local:Q"), y=alt.Y("output:Q"))
     return finish(told(alt.layer(points, named, ring), CHOSEN, ""), 320)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .cells import FrontierDot, FrontierPart
-from .chart_parts import BASELINE_COLOUR, BUDGET, PLAN_COLOUR, Chart, Row, data, decades, finish, told
+from .chart_parts import BASELINE_COLOUR, BUDGET, PLAN_COLOUR, SILENT, Chart, Row, data, decades, finish, told
 
 HEIGHT = 400
 
@@ -80,8 +80,8 @@ def _at_the_budget(dots: Sequence[FrontierDot]) -> list[Any]:
     rows = [{**_row(dot, dot.predicted), "place": dot.place} for dot in dots if dot.place is not None]
     base = alt.Chart(data(rows)).transform_filter(f"datum.place === {BUDGET}").encode(x=alt.X("amount:Q"))
     return [
-        base.mark_rule(color=PLAN_COLOUR, strokeWidth=1.5, strokeDash=[4, 3]),
-        base.mark_point(size=300, strokeWidth=2, color=PLAN_COLOUR, opacity=1).encode(y=alt.Y("error:Q")),
+        base.mark_rule(**SILENT, strokeWidth=1.5, strokeDash=[4, 3]),
+        base.mark_point(**SILENT, size=300, strokeWidth=2, opacity=1).encode(y=alt.Y("error:Q")),
     ]
 
 

