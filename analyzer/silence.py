@@ -46,4 +46,7 @@ def import_tensorflow() -> Any:
         import tensorflow
 
         tensorflow.config.list_logical_devices()  # looks for cards, and says so, when first asked
+        # It warns of functions that are traced often, which here they are on purpose; and where it was first asked for
+        # while a stream was captured, its handler would write those warnings to a file that is closed.
+        tensorflow.get_logger().setLevel("ERROR")
     return tensorflow

@@ -104,7 +104,7 @@ class Bench:
         planted: str = "", layer: str = "", **options: Any,
     ) -> Audited:  # fmt: skip
         start = time.perf_counter()
-        found = bp.audit(parent, child, samples=self._samples, **(images or self._cifar()), **options)
+        found = bp.audit(parent, child, samples=self._samples, what_to_do=False, **(images or self._cifar()), **options)
         seconds = time.perf_counter() - start
         first = found.causes[0] if found.causes else None
         right = first is not None and first.name == planted and (not layer or first.layer == layer) if planted else None
