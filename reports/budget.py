@@ -42,12 +42,10 @@ def _title(place: int, placed: Sequence[Placed], along: str, plan: Plan) -> str:
     if not one.on_line:
         return f"{amount}: {number}, which is the plan of this run, beside the frontier"
     later = next((other for other in placed[place + 1 :] if other.on_line), None)
-    until = (
-        "or more"
-        if later is None
-        else f"to less than {amounts.amount(along, amount_of(later.point, along), plan.latency_unit)}"
-    )
-    return f"{amount} {until}: {number}{', which is the plan of this run' if one.chosen else ''}"
+    next_amount = "" if later is None else amounts.amount(along, amount_of(later.point, along), plan.latency_unit)
+    # Neighbours may be so close that they are written alike.
+    until = "" if next_amount == amount else f" to less than {next_amount}" if next_amount else " or more"
+    return f"{amount}{until}: {number}{', which is the plan of this run' if one.chosen else ''}"
 
 
 def _facts(one: Placed, plan: Plan) -> tuple[tuple[str, str], ...]:
