@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .advising import DEFAULT_TIME, advise, check_wishes, save_times
 from .analyzer.conversion.type_check import count_types
 from .analyzer.conversion.verification import Candidate, evaluate, judge, run_candidates
 from .analyzer.errors import DataError, UnsupportedModel, UsageError
+from .analyzer.inputs.dataset import Samples
 from .analyzer.measures.alone import measure_alone
 from .analyzer.measures.attribution import divide_error
 from .analyzer.measures.calibration import calibrate
@@ -20,9 +21,9 @@ from .analyzer.network import flatbuffer as fb
 from .analyzer.network.differentiable import uncovered
 from .analyzer.network.runtime import DEFAULT_WORKERS
 from .analyzer.runs import RunFolder, content_key
-from .analyzer.schema import Audit, AuditCause, Graph, LayerShare, Measurement
+from .analyzer.schema import Attribution, Audit, AuditCause, Drop, Evaluation, Graph, LayerShare, Measurement
 from .drops import DropOptions, read_brought, study_drop
-from .session import Reporter, silent
+from .session import Reporter, Run, silent
 from .strategies.audit import find_causes
 from .strategies.causes.case import Case
 from .strategies.targets import DEFAULT_TARGET
@@ -80,73 +81,105 @@ def audit(
         check_wishes(calibration, target, time_budget)
     if evaluation is None:
         raise DataError("an audit needs evaluation data", "give --evaluation FILE.npz:x,y")
-    file = read_quantized(quantized) if isinstance(quantized, str | pathlib.Path) else quantized
-    folder = None if out is None else RunFolder.create(out, force, key=content_key("audit", file))
+    brought = read_quantized(quantized) if isinstance(quantized, str | pathlib.Path) else quantized
+    folder = None if out is None else RunFolder.create(out, force, key=content_key("audit", brought))
     run = prepare(
         float_model, calibration if calibration is not None else evaluation, evaluation=evaluation,
         calibration_samples=samples, seed=seed, workers=workers, reporter=reporter,
         compare_data=calibration is not None, **options,
     )  # fmt: skip
-    file_bytes = len(file)
-    file = as_parent(file, run.graph)
+    pair = _paired(run, brought)
+    paths = [pathlib.Path(p) for p in (quantized, float_model) if isinstance(p, str | pathlib.Path)]
+    whole, drop = _dropped(run, pair, brings, paths)
+    found = _explained(run, pair, whole, drop)
+    times: Mapping[str, float] = {}
+    if what_to_do:
+        advice, times = advise(
+            run, replace(pair.candidate, name="leave"), graph=pair.graph, target=target, size_budget=size_budget,
+            time_budget=time_budget, folder=folder,
+        )  # fmt: skip
+        found = replace(found, options=advice)
+    if folder is not None:
+        _write(found, times, run.inputs.options.model_name, folder)
+    return found
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A quantized file that fits the float network of a run.
+
+    Attributes:
+      opened: The file beside its parent.
+      graph: The float network, compared where the file can be.
+      flatbuffer: The file, its ports laid out as the parent's.
+      places: Its tensors that stand for `graph.compared`.
+      file_bytes: Of the file as it was brought.
+    """
+
+    opened: QuantizedFile
+    graph: Graph
+    flatbuffer: bytes
+    places: tuple[int, ...]
+    file_bytes: int
+
+    @property
+    def candidate(self) -> Candidate:
+        return Candidate("quantized", self.flatbuffer, compared=self.places)
+
+
+def _paired(run: Run, brought: bytes) -> _Pair:
+    file = as_parent(brought, run.graph)
     opened = QuantizedFile(file, run.graph, run.flatbuffer)
     if not opened.is_quantized:
         raise UnsupportedModel("the second file has no quantized tensors", "give FLOAT first, then QUANTIZED")
-    graph = run.graph
-    if opened.ports() != [graph.tensors[t].elements for t in (*graph.inputs, *graph.outputs)]:
+    if opened.ports() != [run.graph.tensors[t].elements for t in (*run.graph.inputs, *run.graph.outputs)]:
         raise UnsupportedModel("the two files have unlike inputs or outputs", "give a file and its float parent")
-    graph, places = with_compared(opened, graph)
-    judged, studied = run.evaluation_data, run.calibration_data
-    paths = [pathlib.Path(p) for p in (quantized, float_model) if isinstance(p, str | pathlib.Path)]
-    brought = read_brought(brings, file, graph, judged, paths, run.warn)
-    candidates, metric = [Candidate("quantized", file, compared=places)], run.metric()
+    graph, places = with_compared(opened, run.graph)
+    return _Pair(opened, graph, file, places, len(brought))
+
+
+def _dropped(run: Run, pair: _Pair, brings: DropOptions, paths: Sequence[pathlib.Path]) -> tuple[Evaluation, Drop]:
+    """The file on all evaluation samples, and which of them it fails."""
+    judged, seed = run.evaluation_data, run.inputs.options.seed
+    assert judged is not None, "an audit has evaluation data"
+    file, metric = pair.flatbuffer, run.metric()
+    brought = read_brought(brings, file, pair.graph, judged, paths, run.warn)
     answers = run_candidates(
-        run.flatbuffer, graph, candidates, judged, workers=workers, progress=reporter("Running both files")
+        run.flatbuffer, pair.graph, [pair.candidate], judged, workers=run.workers,
+        progress=run.reporter("Running both files"),
     )  # fmt: skip
-    (whole,) = judge(graph, candidates, answers, judged, metric=metric, seed=seed)
+    (whole,) = judge(pair.graph, [pair.candidate], answers, judged, metric=metric, seed=seed)
     reference, answer = answers
     drop = study_drop(
-        file, graph, judged, reference, answer, whole, brought, metric=metric, seed=seed, workers=workers,
-        reporter=reporter,
+        file, pair.graph, judged, reference, answer, whole, brought, metric=metric, seed=seed, workers=run.workers,
+        reporter=run.reporter,
     )  # fmt: skip
-    (same,) = evaluate(
-        run.flatbuffer, graph, [Candidate("quantized", file, compared=places)], studied, seed=seed, workers=workers
-    )  # fmt: skip
-    divided = None
-    if not uncovered(run.flatbuffer):
-        divided = divide_error(
-            run.flatbuffer, graph, file, studied.take(_DIVIDED_ON), opened=opened, workers=workers,
-            progress=reporter("Putting the file's numbers into the float network"),
-        )  # fmt: skip
-        sources = tuple(_share_cause(share) for share in divided.layers)
-        total = sum(source.nmse for source in sources)
-        errors = _errors_by_place(graph, divided.layers)
-    else:
-        progress = reporter("Reading the float network")
-        ranges = calibrate(run.flatbuffer, graph, studied, workers=workers, progress=progress)
-        measured = measure_alone(
-            run.flatbuffer, graph, ranges, opened, studied, workers=workers,
-            progress=reporter("Putting the file's sources into the float network"),
-        )  # fmt: skip
-        total = sum(m.error.nmse for m in measured)
-        errors = {(m.source.part, _place(m)): m.error.nmse for m in measured}
-        ranked = sorted(measured, key=lambda m: (-m.error.nmse, m.source.id))
-        sources = tuple(_cause(graph, m, total) for m in ranked)
-    extremes = sample_extremes(run.flatbuffer, graph, studied, workers=workers)
-    case = Case(run.flatbuffer, graph, file, opened.ingredients, extremes, errors)
+    return whole, drop
+
+
+def _explained(run: Run, pair: _Pair, whole: Evaluation, drop: Drop) -> Audit:
+    """Where the file's error comes from, and why."""
+    judged, studied, seed = run.evaluation_data, run.calibration_data, run.inputs.options.seed
+    assert judged is not None and studied is not None, "an audit has data"
+    opened, graph, file = pair.opened, pair.graph, pair.flatbuffer
+    (same,) = evaluate(run.flatbuffer, graph, [pair.candidate], studied, seed=seed, workers=run.workers)
+    divided = _divided(run, pair, studied)
+    extremes = sample_extremes(run.flatbuffer, graph, studied, workers=run.workers)
     trial = find_causes(
-        case, places, studied, judged, seed=seed, workers=workers, progress=reporter("Mending one cause at a time")
-    )
-    found = Audit(
-        sources=sources,
+        Case(run.flatbuffer, graph, file, opened.ingredients, extremes, divided.errors),
+        pair.places, studied, judged, seed=seed, workers=run.workers,
+        progress=run.reporter("Mending one cause at a time"),
+    )  # fmt: skip
+    return Audit(
+        sources=divided.sources,
         evaluation=whole,
         float_bytes=graph.file_bytes,
-        quantized_bytes=file_bytes,
+        quantized_bytes=pair.file_bytes,
         tensor_types=count_types(file),
         matched_ops=opened.coverage.matched_ops,
         total_ops=opened.coverage.total_ops,
         unmatched=tuple(item.op for item in opened.alignment.unmatched if not item.harmless),
-        parts_nmse=total,
+        parts_nmse=sum(source.nmse for source in divided.sources),
         measured_nmse=same.error.nmse,
         samples=len(studied),
         external_buffers=fb.has_external_buffers(file),
@@ -155,18 +188,43 @@ def audit(
         causes_nmse=trial.nmse,
         simulated_nmse=trial.simulated_nmse,
         drop=drop,
-        attribution=divided,
+        attribution=divided.attribution,
     )
-    times: Mapping[str, float] = {}
-    if what_to_do:
-        advice, times = advise(
-            run, Candidate("leave", file, compared=places), graph=graph, target=target, size_budget=size_budget,
-            time_budget=time_budget, folder=folder,
+
+
+@dataclass(frozen=True)
+class _Divided:
+    """The error of a file by where it enters.
+
+    Attributes:
+      attribution: Its shares; None where the network has an op without gradients, and sources were run one at a time.
+      sources: The same as rows, worst first.
+      errors: By (part, op or input tensor), as `Case.errors` has it.
+    """
+
+    attribution: Attribution | None
+    sources: tuple[AuditCause, ...]
+    errors: Mapping[tuple[str, int], float]
+
+
+def _divided(run: Run, pair: _Pair, studied: Samples) -> _Divided:
+    graph, workers = pair.graph, run.workers
+    if not uncovered(run.flatbuffer):
+        found = divide_error(
+            run.flatbuffer, graph, pair.flatbuffer, studied.take(_DIVIDED_ON), opened=pair.opened,
+            workers=workers, progress=run.reporter("Putting the file's numbers into the float network"),
         )  # fmt: skip
-        found = replace(found, options=advice)
-    if folder is not None:
-        _write(found, times, run.inputs.options.model_name, folder)
-    return found
+        return _Divided(found, tuple(map(_share_cause, found.layers)), _errors_by_place(graph, found.layers))
+    progress = run.reporter("Reading the float network")
+    ranges = calibrate(run.flatbuffer, graph, studied, workers=workers, progress=progress)
+    measured = measure_alone(
+        run.flatbuffer, graph, ranges, pair.opened, studied, workers=workers,
+        progress=run.reporter("Putting the file's sources into the float network"),
+    )  # fmt: skip
+    total = sum(m.error.nmse for m in measured)
+    ranked = sorted(measured, key=lambda m: (-m.error.nmse, m.source.id))
+    errors = {(m.source.part, _place(m)): m.error.nmse for m in measured}
+    return _Divided(None, tuple(_cause(graph, m, total) for m in ranked), errors)
 
 
 def _errors_by_place(graph: Graph, layers: Sequence[LayerShare]) -> dict[tuple[str, int], float]:

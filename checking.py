@@ -107,7 +107,7 @@ class _Judged:
 
 
 def _judged(folder: str | pathlib.Path) -> _Judged:
-    from .api import open_run
+    from .opening import open_run
 
     opened = RunFolder.open(folder)
     audit = None if opened.has("inputs") else opened.load("audit", Audit)

@@ -12,7 +12,8 @@ from .analyzer.files import atomic_write
 from .analyzer.schema import PlanDiff, Results
 from .analyzer.serialize import dumps
 from .delivery import make_folder, write_figures
-from .reports.side_by_side import Side, SideBySide, build_side_by_side, comparison_json
+from .reports.side_by_side import SideBySide, build_side_by_side, comparison_json
+from .reports.side_figures import Side
 from .session import Reporter, Run, ignore, silent
 from .strategies.comparison import diff_plans
 
@@ -64,7 +65,7 @@ def compare(
       RunFolderError: A folder holds no run, or the file system refuses.
       UsageError: There are fewer than two.
     """
-    from .api import open_run
+    from .opening import open_run
 
     if len(runs) < 2:
         raise UsageError("there is nothing to compare", "give two run folders or more")

@@ -13,9 +13,10 @@ from typing import Any
 
 from .analyzer.inputs.dataset import Samples, check_labels, overlap_warnings, range_warnings
 from .analyzer.inputs.declaration import DataDeclaration
+from .analyzer.network import flatbuffer as fb
 from .analyzer.network.graph import scores_classes
 from .analyzer.runs import content_key
-from .analyzer.schema import Graph
+from .analyzer.schema import Calibration, Graph, Plan
 
 _PACKAGES = ("bitplan", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "scipy")
 
@@ -97,6 +98,15 @@ def versions() -> dict[str, str]:
     """Versions of Bitplan and of what decides its numbers."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {**found, "python": ".".join(map(str, sys.version_info[:3]))}
+
+
+def file_key(plan: Plan, flatbuffer: bytes, calibration: Calibration) -> str:
+    """Key of what an emitted file is made from: the float network, its ranges, and what the plan makes of them."""
+    schemes = [assignment.scheme for assignment in plan.assignments]
+    ranges = [(t, r.minimum, r.maximum) for t, r in calibration.ranges.items()]
+    sums = list(calibration.sums(plan.per_channel).items())
+    made = (schemes, plan.io.value, plan.per_channel, ranges, sums)
+    return content_key(versions_key(), fb.digest(flatbuffer), *made)
 
 
 def versions_key() -> str:

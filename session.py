@@ -20,7 +20,6 @@ from .analyzer.errors import PlanMismatch, RunFolderError, UnsupportedModel
 from .analyzer.inputs.functions import import_function
 from .analyzer.measures.crew import Crew
 from .analyzer.measures.per_sample import Metric
-from .analyzer.network import flatbuffer as fb
 from .analyzer.network.graph import rebuild_graph
 from .analyzer.runs import RunFolder, content_key, read_stage
 from .analyzer.schema import (
@@ -43,8 +42,8 @@ from .record import (
     Emitted,
     Inputs,
     Measured,
+    file_key,
     source_key,
-    versions_key,
 )
 from .run_data import calibration_samples, evaluation_samples, with_evaluation
 from .strategies.targets import to_toml
@@ -332,12 +331,7 @@ class Run:
     def _plan_key(self) -> str:
         """Key of what an emitted file is made from."""
         assert self.plan_ is not None and self.calibration is not None
-        network = self.to_convert
-        schemes = [assignment.scheme for assignment in self.plan_.assignments]
-        ranges = [(t, r.minimum, r.maximum) for t, r in network.calibration.ranges.items()]
-        sums = list(network.calibration.sums(self.plan_.per_channel).items())
-        made = (schemes, self.plan_.io.value, self.plan_.per_channel, ranges, sums)
-        return content_key(versions_key(), fb.digest(network.flatbuffer), *made)
+        return file_key(self.plan_, self.to_convert.flatbuffer, self.to_convert.calibration)
 
     @property
     def to_convert(self) -> Network:

@@ -8,7 +8,8 @@ from typing import Any
 from ..analyzer.schema import SCHEMES, Interval
 from . import numbers
 from .chart_parts import SCHEME_COLOURS, Chart, data, finish
-from .side_by_side import SideBySide, SideFigures
+from .side_by_side import SideBySide
+from .side_figures import SideFigures
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; shapes differ as well.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#6b7280")

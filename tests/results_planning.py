@@ -22,6 +22,7 @@ from bitplan.analyzer.schema import (
     Round,
     Trial,
 )
+from bitplan.reports.cells import Table
 
 # File bytes, arena and predicted nmse of the points around that of the plan.
 _POINTS = (
@@ -143,3 +144,15 @@ def refused() -> Opinion:
         "tflite-micro", "tflite-micro", "0.dev20260101",
         "TFLite Micro with its reference kernels, run on this 64-bit host", refusal="it has no <b>PRELU</b>",
     )  # fmt: skip
+
+
+def texts(table: Table, row: int) -> list[str]:
+    return [cell.text for cell in table.rows[row].cells]
+
+
+def with_planning(base: Results, **parts) -> Results:
+    return dataclasses.replace(base, planning=dataclasses.replace(base.planning, **parts))
+
+
+def with_plan(base: Results, **parts) -> Results:
+    return dataclasses.replace(base, plan=dataclasses.replace(base.plan, **parts))

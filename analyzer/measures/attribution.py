@@ -17,7 +17,6 @@ import numpy as np
 from ..network import runtime
 from ..network.subgraph import Cutter
 from ..schema import Attribution, ErrorInteraction, Graph, KindShare, LayerShare
-from .alone import measure_alone as attribute
 from .calibration import Progress
 from .kinds import kind_of, of_changes, of_kinds, players
 from .path_shares import Change, PathShare, path_shares
@@ -25,8 +24,6 @@ from .quantized_file import QuantizedFile, with_compared
 from .shapley import interactions, shapley_values
 from .substitution import Ingredients, Substituted, squared_errors
 from .sweep import LabelledSource
-
-__all__ = ["QuantizedFile", "attribute", "divide_error", "measured_errors"]
 
 _CONFIRMED = 6
 """So many of the largest layers are run alone, left out, and in pairs."""

@@ -7,7 +7,7 @@ samples: counts are integers, extremes have no order, and sums are added exactly
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -81,11 +81,9 @@ class RangeRecorder:
         """The statistics as a `Range`; `declared` replaces the extremes that were seen."""
         first = min(self.counts)
         counts = tuple(self.counts.get(i, 0) for i in range(first, max(self.counts) + 1))
-        mean = math.fsum(self.sums) / self.elements
-        variance = max(math.fsum(self.squares) / self.elements - mean * mean, 0.0)
-        low, high = declared or (self.minimum, self.maximum)
         histogram = Histogram(first, 2.0**self.exponent, counts)
-        return Range(tensor, low, high, histogram, mean, variance, declared is not None)
+        ends = self.minimum, self.maximum
+        return range_of(tensor, ends, declared, histogram, self.sums, self.squares, self.elements)
 
     def _widen(self, exponent: int) -> None:
         shift = exponent - self.exponent
@@ -94,6 +92,30 @@ class RangeRecorder:
             for index, count in self.counts.items():
                 joined[index >> shift] = joined.get(index >> shift, 0) + count
             self.counts, self.exponent = joined, exponent
+
+
+def range_of(
+    tensor: int,
+    seen: tuple[float, float],
+    declared: tuple[float, float] | None,
+    histogram: Histogram,
+    sums: Iterable[float],
+    squares: Iterable[float],
+    elements: int,
+) -> Range:
+    """A tensor's statistics, from those of its samples.
+
+    Args:
+      tensor: Its index.
+      seen: Its extremes.
+      declared: A range that wins over them.
+      histogram: Of all its values.
+      sums, squares: Of each sample's values, and of their squares; the order does not matter.
+      elements: How many values there are.
+    """
+    mean = math.fsum(sums) / elements
+    variance = max(math.fsum(squares) / elements - mean * mean, 0.0)
+    return Range(tensor, *(declared or seen), histogram, mean, variance, declared is not None)
 
 
 def calibrate(
@@ -122,7 +144,7 @@ def calibrate(
       UnsupportedModel: An activation is not finite.
     """
     if len(samples) == 0:
-        raise DataError("there are no calibration samples", "give at least one; 100 to 500 are usual")
+        raise no_samples()
     activations = sorted({t for op in graph.ops for t in graph.activations_out(op)})
     split = _SplitNetwork(data, graph, activations, per_channel=True)
     recorders = _record(split.flatbuffer, len(activations), split.count, samples, workers, progress)
@@ -141,6 +163,11 @@ def calibrate(
         data_digest=samples.digest,
         random=random,
     )
+
+
+def no_samples() -> DataError:
+    """The error for calibration data without a sample."""
+    return DataError("there are no calibration samples", "give at least one; 100 to 500 are usual")
 
 
 def not_finite(tensor: str) -> UnsupportedModel:

@@ -8,18 +8,16 @@ the subset's own would have.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DataError
 from ..network import runtime
 from ..network.subgraph import Cutter
 from ..schema import Graph, Histogram, Range
-from .calibration import BINS, Progress, SampleSource, bin_exponent, not_finite
+from .calibration import BINS, Progress, SampleSource, bin_exponent, no_samples, not_finite, range_of
 
 _BITS = BINS.bit_length()
 """Shifts beyond this many bits join all bins there are."""
@@ -84,7 +82,7 @@ class Pool:
           DataError: No sample is chosen.
         """
         if len(chosen) == 0:
-            raise DataError("there are no calibration samples", "give at least one; 100 to 500 are usual")
+            raise no_samples()
         declared = declared or {}
         return {
             tensor: _range(tensor, [parts[k] for k in chosen], declared.get(graph.tensors[tensor].name))
@@ -114,7 +112,7 @@ def take_statistics(
       UnsupportedModel: An activation is not finite.
     """
     if len(samples) == 0:
-        raise DataError("there are no calibration samples", "give at least one; 100 to 500 are usual")
+        raise no_samples()
     written = sorted({t for op in graph.ops for t in graph.activations_out(op)})
     read = [k for k, t in enumerate(graph.inputs) if graph.tensors[t].dtype == "float32"]
     network = Cutter(data).whole(written).flatbuffer
@@ -156,8 +154,6 @@ def _range(tensor: int, parts: Sequence[SampleStatistics], declared: tuple[float
         edges = (np.arange(start + 1, stop + 1) << min(shift, _BITS)) - part.start
         joined = np.add.reduceat(part.counts, np.concatenate([[0], edges]), dtype=np.int64)
         counts[start - first : stop - first + 1] += joined
-    elements = sum(part.elements for part in parts)
-    mean = math.fsum(part.total for part in parts) / elements
-    variance = max(math.fsum(part.squares for part in parts) / elements - mean * mean, 0.0)
     histogram = Histogram(first, 2.0**exponent, tuple(counts.tolist()))
-    return Range(tensor, *(declared or (low, high)), histogram, mean, variance, declared is not None)
+    sums, squares = (part.total for part in parts), (part.squares for part in parts)
+    return range_of(tensor, (low, high), declared, histogram, sums, squares, sum(part.elements for part in parts))

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 from bitplan.reports.html import render, render_side_by_side
-from bitplan.reports.side_by_side import Side, build_side_by_side
+from bitplan.reports.side_by_side import build_side_by_side
 from bitplan.reports.side_by_side_charts import side_by_side_charts
+from bitplan.reports.side_figures import Side
 from bitplan.strategies.comparison import diff_plans
 
 from .. import results_factory as factory

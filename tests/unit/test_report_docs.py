@@ -9,8 +9,9 @@ import re
 import pytest
 from bitplan.reports.cells import Table
 from bitplan.reports.charts import DROP_TITLES, charts_of
-from bitplan.reports.side_by_side import Side, build_side_by_side
+from bitplan.reports.side_by_side import build_side_by_side
 from bitplan.reports.side_by_side_charts import side_by_side_charts
+from bitplan.reports.side_figures import Side
 from bitplan.reports.view import build_view
 from bitplan.strategies.comparison import diff_plans
 

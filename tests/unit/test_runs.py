@@ -229,8 +229,11 @@ def test_no_stage_has_a_field_named_as_in_the_header(folder):
         if dataclasses.is_dataclass(cls) and cls not in parts:
             assert not {"schema_version", "kind", "key", "checksum"} & set(typing.get_type_hints(cls))
     op = schema.Op(0, "0:ADD", "ADD", "add", (), ())
-    with pytest.raises(ValueError, match="key"):
-        folder.save("op", op, "k")
+    kind = schema.KindShare("weights", 0.1, 0.01, 1.0, None, None)
+    layer = schema.LayerShare("add", "0:ADD", "ADD", "weights", 0.1, 0.01, 1.0)
+    for part, field in ((op, "key"), (kind, "kind"), (layer, "kind")):  # the folder itself would refuse them
+        with pytest.raises(ValueError, match=field):
+            folder.save("part", part, "k")
 
 
 def test_bytes_are_kept_beside_the_stages(folder):

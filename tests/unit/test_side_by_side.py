@@ -13,8 +13,9 @@ from bitplan.analyzer.errors import UsageError
 from bitplan.comparing import Comparison, compare
 from bitplan.reports.html import render_side_by_side
 from bitplan.reports.notebook import comparison_html
-from bitplan.reports.side_by_side import Side, build_side_by_side, comparison_json, comparison_schema
+from bitplan.reports.side_by_side import build_side_by_side, comparison_json, comparison_schema
 from bitplan.reports.side_by_side_charts import side_by_side_charts
+from bitplan.reports.side_figures import Side
 from bitplan.strategies.comparison import diff_plans
 
 from .. import results_factory as factory
