@@ -290,7 +290,8 @@ def _over_baseline(results: Results, measured: Evaluation | None) -> Spans:
     if results.plan and amounts.runs_litert(results.plan):
         ram = measured.arena_bytes - baseline.arena_bytes
         facts.append(f"{'+' if ram > 0 else ''}{numbers.kibibytes(ram)} of RAM" if ram else "no more RAM")
-    return [Span(", "), Span(" and ".join(facts), "figure"), Span(f" over {baseline.name},")]
+    compared = "than" if all(fact.startswith("no more") for fact in facts) else "over"
+    return [Span(", "), Span(" and ".join(facts), "figure"), Span(f" {compared} {baseline.name},")]
 
 
 def _arena_bytes(plan: Plan, emitted: Evaluation | None, opinion: Opinion | None) -> int | None:

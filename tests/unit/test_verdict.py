@@ -198,3 +198,17 @@ def test_no_interval_without_its_number_of_samples_and_kernels(name):
     said = text(build_view(getattr(factory, name)()))
     assert said.count("±") <= 2
     assert ("both on " in said and "(XNNPACK)" in said) or said.count("(XNNPACK)") == said.count("±")
+
+
+def test_a_file_as_large_as_int8_takes_no_more_than_that():
+    results = factory.mobilenet()
+    judged = results.verification
+    int8 = next(e for e in judged.evaluations if e.name == "int8 everywhere" and not e.subset)
+    same = tuple(
+        dataclasses.replace(e, file_bytes=int8.file_bytes, arena_bytes=int8.arena_bytes)
+        if e.name == "plan" and not e.subset
+        else e
+        for e in judged.evaluations
+    )
+    said = text(build_view(with_evaluations(results, same)))
+    assert "no more flash and no more RAM than int8 everywhere" in said
