@@ -8,23 +8,26 @@ and the largest value, which a clamp repeats.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..schema import Range
-from .quantization import AffineParams, activation_params
+from .quantization import Grids
 
 Ends = tuple[float, float]
 """(minimum, maximum)."""
 
-_ONE_SIDED = tuple(np.linspace(0.01, 1.0, 100).tolist())
-_COARSE = tuple(np.linspace(0.04, 1.0, 25).tolist())
-_FINE = tuple(np.linspace(-0.04, 0.04, 9).tolist())
+_ONE_SIDED = np.linspace(0.01, 1.0, 100)[::-1]
+_COARSE = np.linspace(0.04, 1.0, 25)[::-1]
+_FINE = np.linspace(-0.04, 0.04, 9)[::-1]
 _STEPS = 256
 _AT_ONCE = 32
 """Grids that are tried at once: so many errors of 512 bins stay in a processor's cache."""
+
+_CLOSE = 1e-9
+"""Share by which a floor may be too high because both it and the error it is for are rounded."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,12 @@ def percentile_range(seen: Range, percent: float) -> Ends:
     return min(float(bins.lows[first]), 0.0), max(float(bins.highs[last]), 0.0)
 
 
-def squared_error(bins: Bins, grid: AffineParams) -> float:
-    """Mean squared error of rounding values to a grid and clipping them to its ends.
+def squared_errors(bins: Bins, grids: Grids) -> np.ndarray:
+    """Mean squared errors of rounding values to each grid and clipping them to its ends, float64 [grids].
 
     The integral of `(x - Q(x))^2`, each bin's values spread evenly over it.
     """
-    return float(squared_errors(bins, [grid])[0])
-
-
-def squared_errors(bins: Bins, grids: Sequence[AffineParams]) -> np.ndarray:
-    """`squared_error` of several grids, float64 [grids]."""
-    scale, zero = _column([g.scale for g in grids]), _column([g.zero_point for g in grids])
-    low, high = _column([g.low for g in grids]) - zero, _column([g.high for g in grids]) - zero
+    scale, (low, high) = grids.scale[:, None], (ends[:, None] for ends in grids.steps)
 
     def rest(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         steps = np.clip(np.rint(x / scale), low, high)
@@ -102,6 +99,20 @@ def squared_errors(bins: Bins, grids: Sequence[AffineParams]) -> np.ndarray:
     return np.asarray((error * bins.counts).sum(axis=1) / bins.counts.sum())
 
 
+def clipped_squares(bins: Bins, grids: Grids) -> np.ndarray:
+    """What whole bins beyond a grid's ends add to its `squared_errors`, which are no less; float64 [grids]."""
+    widths, total = bins.highs - bins.lows, bins.counts.sum()
+    powers = (np.ones(len(widths)), bins.centres, bins.centres**2 + widths**2 / 12)
+    below = [np.concatenate([[0.0], np.cumsum(bins.counts * power)]) for power in powers]
+    low, high = (steps * grids.scale for steps in grids.steps)
+    first, last = np.searchsorted(bins.highs, low, "right"), np.searchsorted(bins.lows, high, "left")
+    outside = [(sums[first], sums[-1] - sums[last]) for sums in below]
+    (count_low, count_high), (sum_low, sum_high), (square_low, square_high) = outside
+    lost = square_low - 2 * low * sum_low + low**2 * count_low
+    lost += square_high - 2 * high * sum_high + high**2 * count_high
+    return np.asarray(lost / total)
+
+
 def mse_range(seen: Range, bits: int = 8) -> Ends:
     """The range whose grid has the least mean squared error.
 
@@ -109,55 +120,94 @@ def mse_range(seen: Range, bits: int = 8) -> Ends:
       seen: Its extremes come from data.
       bits: Of the activation: 8 or 16.
     """
-    bins = Bins.of(seen)
-    return _least(seen, bits, lambda grids: squared_errors(bins, grids))
+    return _least(seen, bits, squared_errors, clipped_squares)
 
 
-def divergence(bins: Bins, grid: AffineParams) -> float:
-    """How much of a distribution a grid loses, by the Kullback-Leibler divergence.
+def divergences(bins: Bins, grids: Grids) -> np.ndarray:
+    """How much of a distribution each 8-bit grid loses, by the Kullback-Leibler divergence.
 
     After Migacz, 8-bit Inference with TensorRT, 2017: the reference P is the histogram of the values within the grid's
     ends, with what lies outside added to its first and last bin. Q is the histogram of the values within, those of each
     step spread evenly over its bins that are not empty. Both are normalised.
 
     Returns:
-      Nats; infinite where Q has nothing in a bin in which P has something.
+      Nats, float64 [grids]; infinite where Q has nothing in a bin in which P has something.
     """
-    return float(divergences(bins, [grid])[0])
-
-
-def divergences(bins: Bins, grids: Sequence[AffineParams]) -> np.ndarray:
-    """`divergence` of several 8-bit grids, float64 [grids]."""
-    scale, zero = _column([g.scale for g in grids]), _column([g.zero_point for g in grids])
-    low, high = _column([g.low for g in grids]), _column([g.high for g in grids])
     centres, counts, rows = bins.centres, bins.counts, np.arange(len(grids))
-    inside = (centres >= (low - zero - 0.5) * scale) & (centres <= (high - zero + 0.5) * scale)
+    first, stop = _inside(bins, grids)
+    places = np.arange(len(counts))
+    inside = (places >= first[:, None]) & (places < stop[:, None])
     within = np.where(inside, counts, 0.0)
-    first, last = inside.argmax(axis=1), len(counts) - 1 - inside[:, ::-1].argmax(axis=1)
     before = np.concatenate([[0.0], np.cumsum(counts)])
     wanted = within.copy()
-    wanted[rows, first] += before[first]
-    wanted[rows, last] += before[-1] - before[last + 1]
-    cells = np.clip(np.rint(centres / scale) + zero, low, high) + rows[:, None] * _STEPS
+    some = first < stop
+    wanted[rows[some], first[some]] += before[first[some]]
+    wanted[rows[some], stop[some] - 1] += before[-1] - before[stop[some]]
+    low, high = (steps[:, None] for steps in grids.steps)
+    cells = np.clip(np.rint(centres / grids.scale[:, None]), low, high) - low + rows[:, None] * _STEPS
     # Cells rise along a row and from row to row, so that each is one run of bins.
     starts = np.concatenate([[0], np.flatnonzero(np.diff(cells.ravel())) + 1])
     sums, filled = (np.add.reduceat(values.ravel(), starts) for values in (within, (within > 0).astype(np.float64)))
     spread = np.repeat(sums / np.maximum(filled, 1), np.diff(np.append(starts, cells.size)))
     found = np.where(within > 0, spread.reshape(within.shape), 0.0)
     used = wanted > 0
-    lost = ~inside.any(axis=1) | (used & (found <= 0)).any(axis=1)
+    lost = ~some | (used & (found <= 0)).any(axis=1)
     p, q = (values / np.maximum(values.sum(axis=1, keepdims=True), 1.0) for values in (wanted, found))
     # Where P has nothing the term is 0; where Q alone has nothing the whole row is infinite, whatever its terms are.
     safe = used & (q > 0)
     return np.where(lost, np.inf, (p * np.log(np.where(safe, p, 1.0) / np.where(safe, q, 1.0))).sum(axis=1))
 
 
+def clipped_divergences(bins: Bins, grids: Grids) -> np.ndarray:
+    """The divergence that clipping alone brings, float64 [grids]; `divergences` are no less.
+
+    That of the same P and Q with the bins of the first step joined, those of the last, and those between them: no
+    divergence grows when events are joined, and spreading a step's values evenly keeps their sum.
+    """
+    every_first, every_stop = _inside(bins, grids)
+    found, some = np.full(len(grids), np.inf), np.flatnonzero(every_first < every_stop)
+    first, stop, grids = every_first[some], every_stop[some], grids[some]
+    after_first, before_last = _step_of(bins, grids, first)[1], _step_of(bins, grids, stop - 1)[0]
+    before = np.concatenate([[0.0], np.cumsum(bins.counts)])
+    # The edges of the three groups, of all values and of those within; one step alone holds everything.
+    middle = np.maximum(before[before_last], before[after_first])
+    p = np.stack([before[after_first], middle - before[after_first], before[-1] - middle])
+    q = np.stack([before[after_first] - before[first], middle - before[after_first], before[stop] - middle])
+    alone = after_first > before_last
+    p, q = p / before[-1], q / np.maximum(before[stop] - before[first], 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p > 0, p * np.log(p / q), 0.0)
+    found[some] = np.where(alone, 0.0, terms.sum(axis=0))
+    return found
+
+
+def _inside(bins: Bins, grids: Grids) -> tuple[np.ndarray, np.ndarray]:
+    """The bins whose centres lie at most half a step beyond a grid's ends: first and behind the last, int64 [grids]."""
+    low, high = ((steps + side) * grids.scale for steps, side in zip(grids.steps, (-0.5, 0.5), strict=True))
+    return np.searchsorted(bins.centres, low, "left"), np.searchsorted(bins.centres, high, "right")
+
+
+def _step_of(bins: Bins, grids: Grids, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bins that are rounded to the same step as one of them: first and behind the last, int64 [grids] each."""
+    centres, (low, high) = bins.centres, grids.steps
+
+    def steps(place: np.ndarray) -> np.ndarray:
+        return np.asarray(np.clip(np.rint(centres[place] / grids.scale), low, high))
+
+    step = steps(at)
+    start = np.minimum(np.searchsorted(centres, (step - 0.5) * grids.scale, "left"), at)
+    stop = np.searchsorted(centres, (step + 0.5) * grids.scale, "right")
+    # A centre in the middle between two steps is rounded to the even one.
+    start += steps(start) != step
+    stop -= steps(stop - 1) != step
+    return start, stop
+
+
 def kl_range(seen: Range, bits: int = 8) -> Ends:
-    """The range whose grid has the least `divergence`; the whole range for 16 bits, whose steps are finer than bins."""
+    """The range whose grid has the least divergence; the whole range for 16 bits, whose steps are finer than bins."""
     if bits > 8:
         return seen.minimum, seen.maximum
-    bins = Bins.of(seen)
-    return _least(seen, bits, lambda grids: divergences(bins, grids))
+    return _least(seen, bits, divergences, clipped_divergences)
 
 
 METHODS: Mapping[str, Callable[[Range], Ends]] = {
@@ -171,46 +221,52 @@ METHODS: Mapping[str, Callable[[Range], Ends]] = {
 """Ways to an int8 activation's range, by the name under which they are asked for."""
 
 
-def _least(seen: Range, bits: int, errors: Callable[[Sequence[AffineParams]], np.ndarray]) -> Ends:
-    """The ends with the least error: of those equally good the widest."""
-    found = (seen.minimum, seen.maximum)
-    least = float(errors([activation_params(*found, bits)])[0])
+def _least(
+    seen: Range, bits: int, errors: Callable[[Bins, Grids], np.ndarray], floors: Callable[[Bins, Grids], np.ndarray]
+) -> Ends:
+    """The ends with the least error: of those equally good the widest.
+
+    Args:
+      seen: Its extremes come from data.
+      bits: Of the activation.
+      errors: Of each of some grids.
+      floors: What these are no less than; quick, and large where much is clipped, so that few errors are worked out.
+    """
+    bins = Bins.of(seen)
+    found = np.array([seen.minimum]), np.array([seen.maximum])
+    least = float(errors(bins, Grids.of(*found, bits))[0])
     for candidates in (_wide, _near):
-        tried = list(candidates(seen, found))
-        for start in range(0, len(tried), _AT_ONCE):
-            some = tried[start : start + _AT_ONCE]
-            values = errors([activation_params(*ends, bits) for ends in some])
-            best = int(np.argmin(values))
-            if values[best] < least:
-                found, least = some[best], float(values[best])
-    return found
+        lows, highs = candidates(seen, (float(found[0][0]), float(found[1][0])))
+        grids = Grids.of(lows, highs, bits)
+        lowest, place = floors(bins, grids), -1
+        order = np.argsort(lowest, kind="stable")
+        for start in range(0, len(order), _AT_ONCE):
+            some = order[start : start + _AT_ONCE]
+            some = some[lowest[some] <= least * (1 + _CLOSE)]
+            if not len(some):
+                break
+            for value, k in zip(errors(bins, grids[some]).tolist(), some.tolist(), strict=True):
+                if value < least or (value == least and 0 <= k < place):
+                    least, place = value, k
+        if place >= 0:
+            found = lows[place : place + 1], highs[place : place + 1]
+    return float(found[0][0]), float(found[1][0])
 
 
-def _column(values: Sequence[float]) -> np.ndarray:
-    return np.array(values, np.float64)[:, None]
-
-
-def _wide(seen: Range, _found: Ends) -> Iterator[Ends]:
+def _wide(seen: Range, _found: Ends) -> tuple[np.ndarray, np.ndarray]:
     """Ends all over the range, the widest first; an end at 0 or beyond stays."""
     low, high = seen.minimum, seen.maximum
-    if low >= 0 or high <= 0:
-        for share in reversed(_ONE_SIDED):
-            yield (low, share * high) if low >= 0 else (share * low, high)
-        return
-    for below in reversed(_COARSE):
-        for above in reversed(_COARSE):
-            yield below * low, above * high
+    if low >= 0:
+        return np.full(len(_ONE_SIDED), low), _ONE_SIDED * high
+    if high <= 0:
+        return _ONE_SIDED * low, np.full(len(_ONE_SIDED), high)
+    return np.repeat(_COARSE * low, len(_COARSE)), np.tile(_COARSE * high, len(_COARSE))
 
 
-def _near(seen: Range, found: Ends) -> Iterator[Ends]:
-    """Ends close to the ones found, within the range."""
+def _near(seen: Range, found: Ends) -> tuple[np.ndarray, np.ndarray]:
+    """Ends close to the ones found, within the range; none where an end is at 0 or beyond."""
     low, high = seen.minimum, seen.maximum
     if low >= 0 or high <= 0:
-        return
-    around = found
-    for below in reversed(_FINE):
-        for above in reversed(_FINE):
-            yield (
-                float(np.clip(around[0] + below * low, low, 0.0)),
-                float(np.clip(around[1] + above * high, 0.0, high)),
-            )
+        return np.zeros(0), np.zeros(0)
+    lows, highs = np.clip(found[0] + _FINE * low, low, 0.0), np.clip(found[1] + _FINE * high, 0.0, high)
+    return np.repeat(lows, len(_FINE)), np.tile(highs, len(_FINE))

@@ -74,6 +74,46 @@ def activation_params(minimum: float, maximum: float, bits: int, opcode: str = "
     return AffineParams(float(np.float32(scale)), int(np.rint(-128 - bottom / scale)), 8)
 
 
+@dataclass(frozen=True, eq=False)
+class Grids:
+    """What `activation_params` gives each of several ranges.
+
+    Attributes:
+      scale: float64 [n], of float32's values.
+      zero_point: float64 [n], whole numbers.
+      bits: Of all of them: 8 or 16.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    bits: int
+
+    @classmethod
+    def of(cls, lows: np.ndarray, highs: np.ndarray, bits: int) -> Grids:
+        """Of ranges [n] with a low and a high end."""
+        if bits == 16:
+            bound = np.maximum(np.maximum(np.abs(lows), np.abs(highs)), SMALLEST_BOUND)
+            return cls(_float32(bound / 32767), np.zeros(len(lows)), 16)
+        top, bottom = np.maximum(highs, 0.0), np.minimum(lows, 0.0)
+        scale = np.maximum(top - bottom, SMALLEST_BOUND) / 255
+        return cls(_float32(scale), np.rint(-128 - bottom / scale), 8)
+
+    def __len__(self) -> int:
+        return len(self.scale)
+
+    def __getitem__(self, some: np.ndarray) -> Grids:
+        return Grids(self.scale[some], self.zero_point[some], self.bits)
+
+    @property
+    def steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest integer less the zero point, float64 [n] each: real ends are these times the scale."""
+        return -(2.0 ** (self.bits - 1)) - self.zero_point, 2.0 ** (self.bits - 1) - 1 - self.zero_point
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32).astype(np.float64)
+
+
 def fake_quantize(values: np.ndarray, params: AffineParams) -> np.ndarray:
     """Rounds values to the grid of `params` and back; float32, same shape."""
     scale = np.float32(params.scale)

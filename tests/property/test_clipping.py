@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bitplan.analyzer.measures import clipping as c
 from bitplan.analyzer.measures.calibration import RangeRecorder
-from bitplan.analyzer.measures.quantization import activation_params, fake_quantize
+from bitplan.analyzer.measures.quantization import Grids, activation_params, fake_quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +45,21 @@ def error_of(values, low, high):
     return float(np.mean(np.square(rounded.astype(np.float64) - values)))
 
 
+def one(measure, bins, grid):
+    """A measure of several grids, of one."""
+    return float(measure(bins, Grids(np.array([grid.scale]), np.array([float(grid.zero_point)]), grid.bits))[0])
+
+
+@given(st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 2), min_size=1, max_size=20), st.sampled_from([8, 16]))
+def test_grids_are_those_of_their_ranges(ends, bits):
+    lows, highs = (np.array(side) for side in zip(*(sorted(pair) for pair in ends), strict=True))
+    found = Grids.of(lows, highs, bits)
+    for k, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        wanted = activation_params(low, high, bits)
+        assert (found.scale[k], found.zero_point[k]) == (wanted.scale, wanted.zero_point)
+        assert [side[k] for side in found.steps] == [wanted.low - wanted.zero_point, wanted.high - wanted.zero_point]
+
+
 @settings(max_examples=100, deadline=None)
 @given(shapes, seeds, st.sampled_from([60.0, 99.0, 99.9, 99.99, 100.0]))
 def test_a_percentile_is_that_of_the_values_to_a_bin(shape, seed, percent):
@@ -76,7 +91,7 @@ def test_squared_error_is_the_integral_over_the_bins(seed, below, above):
     points = [low + (high - low) * (np.arange(4000) + 0.5) / 4000 for low, high in zip(lows, highs, strict=True)]
     brute = [np.mean(np.square(fake_quantize(p.astype(np.float32), grid).astype(np.float64) - p)) for p in points]
     wanted = float((np.array(brute) * counts).sum() / counts.sum())
-    assert c.squared_error(c.Bins(lows, highs, counts), grid) == pytest.approx(wanted, rel=5e-3)
+    assert one(c.squared_errors, c.Bins(lows, highs, counts), grid) == pytest.approx(wanted, rel=5e-3)
 
 
 @settings(max_examples=25, deadline=None)
@@ -126,7 +141,7 @@ def test_the_divergence_is_the_one_of_its_definition(shape, seed, below, above):
     seen = range_of(values_of(shape, seed)[:300])
     grid = activation_params(seen.minimum * below, seen.maximum * above, 8)
     bins = c.Bins.of(seen)
-    found, wanted = c.divergence(bins, grid), divergence_by_hand(bins, grid)
+    found, wanted = one(c.divergences, bins, grid), divergence_by_hand(bins, grid)
     assert found == pytest.approx(wanted, rel=1e-9, abs=1e-12)
     assert found >= -1e-12
 
@@ -137,10 +152,53 @@ def test_no_candidate_has_less_divergence(shape, seed):
     seen = range_of(values_of(shape, seed))
     bins = c.Bins.of(seen)
     low, high = c.kl_range(seen)
-    least = c.divergence(bins, activation_params(low, high, 8))
-    assert least <= c.divergence(bins, activation_params(seen.minimum, seen.maximum, 8))
+    least = one(c.divergences, bins, activation_params(low, high, 8))
+    assert least <= one(c.divergences, bins, activation_params(seen.minimum, seen.maximum, 8))
     for share in (0.24, 0.52, 0.76, 1.0):
-        assert least <= c.divergence(bins, activation_params(share * seen.minimum, share * seen.maximum, 8)) + 1e-12
+        assert (
+            least <= one(c.divergences, bins, activation_params(share * seen.minimum, share * seen.maximum, 8)) + 1e-12
+        )
+
+
+FLOORS = {c.squared_errors: c.clipped_squares, c.divergences: c.clipped_divergences}
+
+
+@settings(max_examples=80, deadline=None)
+@given(shapes, seeds, st.sampled_from([300, 20_000]), st.sampled_from(sorted(FLOORS, key=lambda f: f.__name__)))
+def test_what_clipping_alone_brings_is_no_more_than_the_whole(shape, seed, count, measure):
+    seen = range_of(values_of(shape, seed)[:count])
+    shares = np.random.default_rng(seed).uniform(0.01, 1, (2, 60))
+    grids = Grids.of(shares[0] * seen.minimum, shares[1] * seen.maximum, 8)
+    whole, part = measure(c.Bins.of(seen), grids), FLOORS[measure](c.Bins.of(seen), grids)
+    assert (part <= whole * (1 + 1e-12) + 1e-15 * seen.maximum**2 + 1e-15).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, seeds, st.sampled_from([300, 20_000]), st.sampled_from(["mse", "kl"]))
+def test_the_search_finds_what_trying_every_grid_finds(shape, seed, count, method):
+    """Round by round, one grid at a time: the first of the best, and only if it is better than what was there."""
+    seen = range_of(values_of(shape, seed)[:count])
+    measure = c.squared_errors if method == "mse" else c.divergences
+    bins, low, high = c.Bins.of(seen), seen.minimum, seen.maximum
+    error = lambda ends: one(measure, bins, activation_params(*ends, 8))  # noqa: E731
+    found = (low, high)
+    shares = np.linspace(0.01, 1, 100)[::-1]
+    if low >= 0 or high <= 0:
+        rounds = [lambda _: [(low, s * high) if low >= 0 else (s * low, high) for s in shares]]
+    else:
+        coarse, fine = np.linspace(0.04, 1, 25)[::-1], np.linspace(-0.04, 0.04, 9)[::-1]
+        rounds = [
+            lambda _: [(a * low, b * high) for a in coarse for b in coarse],
+            lambda f: [
+                (max(low, min(f[0] + a * low, 0)), min(high, max(f[1] + b * high, 0))) for a in fine for b in fine
+            ],
+        ]
+    for candidates in rounds:
+        tried = candidates(found)
+        errors = [error(ends) for ends in tried]
+        if min(errors) < error(found):
+            found = tried[errors.index(min(errors))]
+    assert c.METHODS[method](seen) == found
 
 
 @settings(max_examples=40, deadline=None)
@@ -158,5 +216,5 @@ def test_zeros_behind_a_relu_cost_nothing():
     values = np.maximum(generator.normal(size=200_000), 0).astype(np.float32)
     seen = range_of(values)
     for high in (1.5, 3.0, seen.maximum):
-        found = c.squared_error(c.Bins.of(seen), activation_params(0.0, high, 8))
+        found = one(c.squared_errors, c.Bins.of(seen), activation_params(0.0, high, 8))
         assert found == pytest.approx(error_of(values, 0.0, high), rel=0.02)
