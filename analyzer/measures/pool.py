@@ -17,10 +17,10 @@ import numpy as np
 from ..network import runtime
 from ..network.subgraph import Cutter
 from ..schema import Graph, Histogram, Range
-from .calibration import BINS, Progress, SampleSource, bin_exponent, no_samples, not_finite, range_of
+from .calibration import Progress, SampleSource, bin_exponent, no_samples, not_finite, range_of
 
-_BITS = BINS.bit_length()
-"""Shifts beyond this many bits join all bins there are."""
+_LARGEST_SHIFT = 62
+"""Of an int64. Indices of bins stay below 2 ** 25, so that only 0 is a multiple of what larger shifts stand for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ def _range(tensor: int, parts: Sequence[SampleStatistics], declared: tuple[float
     counts = np.zeros(max(stop for _, stop in spans) - first + 1, np.int64)
     for part, shift, (start, stop) in zip(parts, shifts, spans, strict=True):
         # Where each group of bins that become one begins; only the first may begin in the middle of a group.
-        edges = (np.arange(start + 1, stop + 1) << min(shift, _BITS)) - part.start
+        edges = (np.arange(start + 1, stop + 1) << min(shift, _LARGEST_SHIFT)) - part.start
         joined = np.add.reduceat(part.counts, np.concatenate([[0], edges]), dtype=np.int64)
         counts[start - first : stop - first + 1] += joined
     histogram = Histogram(first, 2.0**exponent, tuple(counts.tolist()))

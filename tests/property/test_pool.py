@@ -37,3 +37,14 @@ def made(generator, kind):
     elif kind == "shifted":
         values += generator.uniform(-100, 100)
     return values.astype(np.float32)
+
+
+def test_a_narrow_histogram_on_the_edge_of_a_much_wider_bin_is_divided_there():
+    narrow = (1 + np.arange(-300, 300) * 2.0**-23).astype(np.float32)
+    graph = Graph((Tensor(0, "x", (1,), "float32"),), (), (0,), (0,), (0,), False, "", 0)
+    for power in (1, 4, 7):
+        wide = np.float32([-(2.0**power), 2.0**power])
+        (found,) = Pool({0: [SampleStatistics.of(narrow), SampleStatistics.of(wide)]}).ranges(graph, [0, 1]).values()
+        edges = (found.histogram.start + np.arange(len(found.histogram.counts) + 1)) * found.histogram.width
+        assert 1.0 in edges
+        assert list(found.histogram.counts) == np.histogram(np.concatenate([narrow, wide]), edges)[0].tolist()
