@@ -9,7 +9,7 @@ from typing import Any
 
 from ..network import flatbuffer as fb
 from ..network import packing
-from ..network.kernels import MOVEMENT
+from ..network.kernels import KEEPS_SCALE
 from ..network.wiring import INPUT, OUTPUT, Wiring, wire
 from ..schema import SCHEMES, Format, Graph, Op, Scheme
 
@@ -18,9 +18,7 @@ _OUTPUT_SCALE = frozenset({
 })  # fmt: skip
 """Ops that litert-quantizer lets read their inputs with their output's scale."""
 
-_BOUND_SCALE = MOVEMENT | _OUTPUT_SCALE | {
-    "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "REDUCE_MIN", "SOFTMAX", "TANH", "LOGISTIC",
-}  # fmt: skip
+_BOUND_SCALE = KEEPS_SCALE | _OUTPUT_SCALE | {"SOFTMAX", "TANH", "LOGISTIC"}
 """Ops whose output scale is not free, so that it cannot be made to fit the op that reads it."""
 
 

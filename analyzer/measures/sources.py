@@ -8,6 +8,7 @@ import numpy as np
 
 from ..network import kernels
 from ..network.rewrite import relevant_range
+from ..network.wiring import scaled_as
 from ..schema import ACTIVATION_VARIANTS, SCHEMES, Calibration, Format, Graph, Op, Source
 from . import quantization as q
 
@@ -70,9 +71,13 @@ def grids_of(source: Source, graph: Graph, calibration: Calibration) -> tuple[q.
         high, low = calibration.sums(source.per_channel)[source.op]
         relevant = relevant_range(graph.ops[source.op].activation, high, low)
         return q.activation_params(*relevant, bits), q.activation_params(*low, bits)
-    producer = graph.producer(source.tensor)
+    # What an edge rounds was written in another format, with no scale to keep.
+    tensor = source.tensor
+    if source.part == "activation":
+        tensor = scaled_as(graph, tensor, {op.index for op in graph.ops if _formats(op)})
+    producer = graph.producer(tensor)
     opcode = "" if producer is None else graph.ops[producer].opcode
-    seen = calibration.ranges[source.tensor]
+    seen = calibration.ranges[tensor]
     bits = ACTIVATION_VARIANTS[source.variant].bits
     return (q.activation_params(seen.minimum, seen.maximum, bits, opcode),)
 

@@ -27,6 +27,9 @@ MOVEMENT = frozenset({
 })  # fmt: skip
 """Ops that move values and compute none: their quantized output has its input's scale, so they add no error."""
 
+KEEPS_SCALE = MOVEMENT | {"AVERAGE_POOL_2D", "RESIZE_BILINEAR", "REDUCE_MIN"}
+"""Ops whose quantized output has its input's scale, whatever its own range is; those that compute do add an error."""
+
 _INT8 = WEIGHTED | MOVEMENT | {
     "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MEAN", "SUM", "REDUCE_MIN", "SOFTMAX", "LOGISTIC", "TANH", "GELU",
     "HARD_SWISH", "RSQRT", "SQRT", "SQUARED_DIFFERENCE", "MAXIMUM", "CONCATENATION", "PACK", "PADV2",

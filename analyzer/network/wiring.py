@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..schema import Graph
@@ -57,3 +57,18 @@ def wire(graph: Graph) -> Wiring:
         if t in writer:
             readers[t].append(OUTPUT)
     return Wiring(writer, {t: tuple(ops) for t, ops in readers.items()}, tuple(reads), tuple(writes), source)
+
+
+def scaled_as(graph: Graph, tensor: int, integer: Collection[int]) -> int:
+    """The activation whose range gives a quantized one its scale: itself, or what ops that keep a scale have read.
+
+    Args:
+      graph: The network.
+      tensor: Its index.
+      integer: Indices of the ops that run in integers.
+    """
+    producer = graph.producer(tensor)
+    while producer is not None and producer in integer and graph.ops[producer].opcode in kernels.KEEPS_SCALE:
+        tensor = graph.activations_in(graph.ops[producer])[0]
+        producer = graph.producer(tensor)
+    return tensor

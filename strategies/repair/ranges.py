@@ -151,7 +151,7 @@ def int8_activations(graph: Graph, calibration: Calibration, plan: Plan) -> tupl
         seen = calibration.ranges.get(tensor)
         ends = {formats[writer], *(formats[reader] for reader in wiring.readers[tensor])}
         opcode = "" if writer == INPUT else graph.ops[writer].opcode
-        moved = opcode in kernels.MOVEMENT and formats[writer] is not Format.FLOAT
+        moved = opcode in kernels.KEEPS_SCALE and formats[writer] is not Format.FLOAT
         fixed = q.has_fixed_scale(opcode, 8) and formats[writer] is not Format.FLOAT
         if seen is not None and Format.INT8 in ends and not (seen.declared or moved or fixed):
             found.append(tensor)

@@ -66,6 +66,7 @@ class Network:
             "FULLY_CONNECTED": "FullyConnectedOptions", "MUL": "MulOptions", "RESHAPE": "ReshapeOptions",
             "CONCATENATION": "ConcatenationOptions", "TRANSPOSE_CONV": "TransposeConvOptions",
             "SOFTMAX": "SoftmaxOptions", "SPLIT": "SplitOptions", "BATCH_MATMUL": "BatchMatMulOptions",
+            "AVERAGE_POOL_2D": "Pool2DOptions", "RESIZE_BILINEAR": "ResizeBilinearOptions",
         }.get(opcode)  # fmt: skip
         if kind:
             op.builtinOptionsType = getattr(self.schema.BuiltinOptions, kind)
