@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..analyzer.conversion.converter import convert, usable_range
+from ..analyzer.conversion.converter import usable_range
 from ..analyzer.conversion.counterfactual import int8_everywhere
-from ..analyzer.conversion.verification import Reference
+from ..analyzer.conversion.recalibration import Recalibration
+from ..analyzer.conversion.verification import Reference, with_compared
 from ..analyzer.errors import UsageError
 from ..analyzer.inputs.dataset import Samples
 from ..analyzer.inputs.labels import draw_evenly
@@ -249,6 +250,9 @@ class _Bench:
     def __init__(self, ground: Ground, store: Store, reporter: Callable[[str], Progress]) -> None:
         self._ground, self._store, self._reporter = ground, store, reporter
         self._plan = Plan.bare(ground.graph, int8_everywhere(ground.graph))
+        self._recalibration = Recalibration(
+            ground.flatbuffer, ground.graph, self._plan, lambda file: with_compared(file, ground.graph)
+        )
         self._ranges: tuple[bytes, dict[int, Range]] = (b"", {})
         self.seconds: dict[str, float] = {}
 
@@ -260,11 +264,11 @@ class _Bench:
             return from_jsonable(_Figures, kept)
         file = self._file(chosen, method)
         with self._timed("held_back"):
-            held_back = self._held_back.error(file)
+            held_back = self._held_back.error(file, exposed=True)
         evaluation, drop = None, None
         if self._evaluation is not None:
             with self._timed("evaluation"):
-                compared = self._evaluation.compare(file)
+                compared = self._evaluation.compare(file, exposed=True)
             evaluation = compared.error
             drop = None if compared.drops is None else paired_bootstrap(compared.drops, unit=100.0)
         found = _Figures(held_back, evaluation, drop)
@@ -282,7 +286,7 @@ class _Bench:
             plain = Calibration(self._ranges[1], {}, len(samples), samples.digest)
             calibration = with_method(ground.graph, plain, self._plan, method)
         with self._timed("conversion"):
-            return convert(ground.flatbuffer, ground.graph, calibration, self._plan).model
+            return self._recalibration.file(calibration)
 
     @functools.cached_property
     def _pool(self) -> Pool:

@@ -10,22 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..errors import DataError, UsageError
 from ..network import flatbuffer as fb
-from ..network.kernels import BIAS_INPUT, CHANNEL_AXIS, DATA_INPUT, WEIGHTED, WEIGHTS_INPUT
+from ..network.kernels import CHANNEL_AXIS, WEIGHTED, WEIGHTS_INPUT
 from ..network.rewrite import Split, relevant_range, split_weights
-from ..schema import Calibration, Format, Graph, PartialSums, Plan, Scheme
+from ..schema import Calibration, Graph, PartialSums, Plan, Scheme
 from .emission import Ranges, emit
 from .recipe import Precision, build_recipe
+from .weight_ranges import WeightRanges
 
 DEGENERATE_SPAN = 2.0**-10
 """Width given to an activation that was 0 throughout calibration: with a span of 0 its scale would be some 4e-12, and
 the first value that is not 0 would overflow every multiplier behind it."""
-
-LARGEST_BIAS = 2**30
-"""Largest integer a bias may need: int32 with as much again left for the sum it is added to."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +67,10 @@ def convert(flatbuffer: bytes, graph: Graph, calibration: Calibration, plan: Pla
     model = fb.read(prepared)
     if _unshare_unlike_weights(model):
         prepared = fb.write(model)
-    ranges = _ranges(graph, calibration, splits, calibration.sums(plan.per_channel))
-    precisions = _precisions(plan.schemes)
+    ranges = activation_ranges(graph, calibration, splits, calibration.sums(plan.per_channel))
+    precisions = precisions_of(plan.schemes)
     recipe = build_recipe(model, precisions, plan.io, per_channel=plan.per_channel)
-    ranges |= _weight_ranges(model, precisions, ranges, plan.per_channel)
+    ranges |= WeightRanges(model, precisions, per_channel=plan.per_channel).of(ranges)
     return Conversion(emit(prepared, recipe, ranges), recipe, ranges, prepared, splits)
 
 
@@ -101,7 +97,7 @@ def check_plan(graph: Graph, plan: Plan) -> None:
         )
 
 
-def _precisions(schemes: Sequence[Scheme]) -> list[Precision]:
+def precisions_of(schemes: Sequence[Scheme]) -> list[Precision]:
     """One for each op of the prepared model: a split op is two ops with int8 weights and an ADD."""
     found: list[Precision] = []
     for scheme in schemes:
@@ -112,9 +108,20 @@ def _precisions(schemes: Sequence[Scheme]) -> list[Precision]:
     return found
 
 
-def _ranges(
-    graph: Graph, calibration: Calibration, splits: Sequence[Split], partial_sums: PartialSums
+def activation_ranges(
+    graph: Graph, calibration: Calibration, splits: Sequence[Split] = (), partial_sums: PartialSums | None = None
 ) -> dict[str, tuple[Any, Any]]:
+    """What the quantizer is told of every float activation: (minimum, maximum) by tensor name.
+
+    Args:
+      graph: Of the network.
+      calibration: Its ranges.
+      splits: Ops whose weights are split, with the names of their two sums.
+      partial_sums: Ranges of these, by op index.
+
+    Raises:
+      DataError: An activation or a partial sum has no range, or one that is not finite.
+    """
     activations = {t for t in graph.inputs if graph.tensors[t].dtype == "float32"}
     for op in graph.ops:
         activations.update(graph.activations_in(op))
@@ -127,7 +134,7 @@ def _ranges(
         found[graph.tensors[tensor].name] = usable_range(seen.minimum, seen.maximum)
     for split in splits:
         op = graph.ops[split.op]
-        if split.op not in partial_sums:
+        if partial_sums is None or split.op not in partial_sums:
             raise _no_range(f"the partial sum of {op.layer}")
         high, low = partial_sums[split.op]
         found[split.high_output] = usable_range(*relevant_range(op.activation, high, low))
@@ -175,42 +182,3 @@ def _unshare_unlike_weights(model: Any) -> bool:
                 copied[source, *reading] = tensor.buffer
             tensor.buffer = copied[source, *reading]
     return bool(copied)
-
-
-def _weight_ranges(
-    model: Any, precisions: Sequence[Precision], ranges: Ranges, per_channel: bool
-) -> dict[str, tuple[Any, Any]]:
-    """Wider ranges for weights whose channel is so small beside its bias that the bias would not fit int32.
-
-    A bias has the scale `s_input * s_weights`. Where BatchNorm has switched a channel off, its weights are 1e-20 or 0
-    and all it does is add its bias, which the quantizer would clip to nothing. Channels like that are common.
-
-    Returns:
-      By tensor name: (minimum, maximum) to quantize for, nested lists of the weights' rank, size 1 but for the channel
-      axis, or altogether where the tensor has one scale; only for tensors that hold such a channel.
-    """
-    tensors = model.subgraphs[0].tensors
-    needed: dict[int, np.ndarray] = {}
-    for op, precision in zip(model.subgraphs[0].operators, precisions, strict=True):
-        opcode = fb.opcode_name(model, op)
-        if precision.format is Format.FLOAT or opcode not in WEIGHTED or BIAS_INPUT[opcode] >= len(op.inputs):
-            continue
-        weights = tensors[op.inputs[WEIGHTS_INPUT[opcode]]]
-        values = fb.constant(model, weights)
-        bias_index = int(op.inputs[BIAS_INPUT[opcode]])
-        bias = fb.constant(model, tensors[bias_index]) if bias_index >= 0 else None
-        if values is None or bias is None:
-            continue
-        low, high = ranges[fb.text(tensors[op.inputs[DATA_INPUT.get(opcode, 0)]].name)]
-        steps = (high - low) / 255 if precision.format is Format.INT8 else max(high, -low) / 32767
-        shape = [1] * values.ndim
-        shape[CHANNEL_AXIS[opcode]] = -1
-        top = 2 ** (precision.weight_bits - 1) - 1
-        floor = np.abs(bias.astype(np.float64)).reshape(shape) / (steps * LARGEST_BIAS) * top
-        others = tuple(a for a in range(values.ndim) if a != CHANNEL_AXIS[opcode] or not per_channel)
-        largest = np.abs(values.astype(np.float64)).max(axis=others, keepdims=True)
-        floor = floor if per_channel else floor.max(keepdims=True)
-        if (floor > largest).any():
-            needed[weights.buffer] = np.maximum(needed.get(weights.buffer, largest), floor)
-    bounds = {fb.text(t.name): needed[t.buffer] for t in tensors if t.buffer in needed}
-    return {name: ((-bound).tolist(), bound.tolist()) for name, bound in bounds.items()}

@@ -17,9 +17,9 @@ from ..measures.quantization import AffineParams
 from ..network import flatbuffer as fb
 from ..network.differentiable import DifferentiableGraph, Taps
 from ..schema import Graph, Plan
-from .converter import LARGEST_BIAS
 from .dequantized import dequantize, weight_scales_of
 from .layers import Layer, own_biases, place, shared_weights
+from .weight_ranges import LARGEST_BIAS
 
 Tensor = Any
 

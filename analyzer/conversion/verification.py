@@ -220,13 +220,13 @@ class Reference:
         self._answers = self._run(data)
         self._variances = [output_variance(values) for values in self._answers.compared]
 
-    def error(self, file: bytes, limit: int | None = None) -> OutputError:
-        """Output error of one file on all samples, or on the first ones."""
-        return self._error(self._run(file, limit))
+    def error(self, file: bytes, limit: int | None = None, *, exposed: bool = False) -> OutputError:
+        """Output error of one file on all samples, or on the first ones; `exposed`: it is `with_compared` already."""
+        return self._error(self._run(file, limit, exposed))
 
-    def compare(self, file: bytes, limit: int | None = None) -> Comparison:
-        """Error and drop of one file on all samples, or on the first ones."""
-        found = self._run(file, limit)
+    def compare(self, file: bytes, limit: int | None = None, *, exposed: bool = False) -> Comparison:
+        """Error and drop of one file, otherwise as `error`."""
+        found = self._run(file, limit, exposed)
         drops, drop_of = self._drops(found)
         return Comparison(self._error(found), drops, drop_of)
 
@@ -248,8 +248,9 @@ class Reference:
         rows = np.arange(count)
         return 100.0 * (p[rows, scores.argmax(1)] - p[rows, answers.argmax(1)]), "expected accuracy"
 
-    def _run(self, file: bytes, limit: int | None = None) -> Answers:
-        files, limits = [with_compared(file, self._graph)], [min(limit or len(self._samples), len(self._samples))]
+    def _run(self, file: bytes, limit: int | None = None, exposed: bool = False) -> Answers:
+        files = [file if exposed else with_compared(file, self._graph)]
+        limits = [min(limit or len(self._samples), len(self._samples))]
         compared = len(self._graph.compared)
         (found,) = _run_all(files, limits, ["xnnpack"], compared, self._samples, self._workers, None)
         return found

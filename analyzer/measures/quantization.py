@@ -69,9 +69,13 @@ def activation_params(minimum: float, maximum: float, bits: int, opcode: str = "
     if bits == 16:
         bound = max(abs(minimum), abs(maximum), SMALLEST_BOUND)
         return AffineParams(float(np.float32(bound / 32767)), 0, 16)
-    top, bottom = max(maximum, 0.0), min(minimum, 0.0)
-    scale = max(top - bottom, SMALLEST_BOUND) / 255
-    return AffineParams(float(np.float32(scale)), int(np.rint(-128 - bottom / scale)), 8)
+    scale = int8_scale(minimum, maximum)
+    return AffineParams(float(np.float32(scale)), int(np.rint(-128 - min(minimum, 0.0) / scale)), 8)
+
+
+def int8_scale(minimum: float, maximum: float) -> float:
+    """Scale of an int8 activation as the quantizer goes on with it, before it is rounded to the file's float32."""
+    return max(max(maximum, 0.0) - min(minimum, 0.0), SMALLEST_BOUND) / 255
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...analyzer.conversion.converter import LARGEST_BIAS
 from ...analyzer.conversion.dequantized import dequantize, weight_scales_of
 from ...analyzer.conversion.layers import Layer, place, shared_weights
+from ...analyzer.conversion.weight_ranges import LARGEST_BIAS
 from ...analyzer.measures.calibration import SampleSource
 from ...analyzer.network import flatbuffer as fb
 from ...analyzer.network.differentiable.nodes import Node, read_network

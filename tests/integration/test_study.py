@@ -120,7 +120,7 @@ def test_bands_hold_the_seeds_and_a_whole_pool_is_drawn_once(studied):
 def test_a_study_goes_on_where_it_stopped_and_measures_nothing_twice(studied, data, monkeypatch):
     out, found = studied
     before = {name: (out / name).read_bytes() for name in ("study.json", "report.html", "cells.jsonl")}
-    monkeypatch.setattr(s, "convert", lambda *_: pytest.fail("a file was made again"))
+    monkeypatch.setattr(s.Recalibration, "file", lambda *_: pytest.fail("a file was made again"))
     monkeypatch.setattr(s, "take_statistics", lambda *_, **__: pytest.fail("the pool was read again"))
     again = calibrate_study(MODEL, f"{data}:x,y", evaluation=f"{data}:xe,ye", balanced=True, out=out, **OPTIONS)
     assert again == found
