@@ -81,7 +81,9 @@ def register(app: typer.Typer) -> None:
         "export-vectors",
         epilog="bitplan export-vectors int8.tflite --evaluation test.npz:x,y --scale tf --samples 64 --out vectors",
     )(export_vectors)
-    app.command(epilog="bitplan check out --max-drop 1pt --max-bytes 2.8MB")(check)
+    app.command(
+        epilog="bitplan check out --max-drop 1pt --max-bytes 2.8MB\n\nbitplan check audit --max-metric-drop 0.01"
+    )(check)
 
 
 def audit(
@@ -165,6 +167,9 @@ def check(
     folder: Annotated[pathlib.Path, typer.Argument(help="The folder of a run or of an audit.")],
     max_drop: Annotated[str, typer.Option(metavar="POINTS", help="Largest drop, e.g. 1pt.")] = "",
     max_bytes: Annotated[str, typer.Option(metavar="SIZE", help="Largest file, e.g. 2.8MB.")] = "",
+    max_metric_drop: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Largest drop of your metric, in its own unit.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Do the limits hold? Exits with 0 (they do), 1 (one does not) or 5 (too few samples to tell)."""
@@ -172,6 +177,6 @@ def check(
     from .terminal import Console
 
     with Console(as_json) as console:
-        found = api.check(folder, max_drop=max_drop, max_bytes=max_bytes)
+        found = api.check(folder, max_drop=max_drop, max_bytes=max_bytes, max_metric_drop=max_metric_drop)
         console.check(found)
     raise typer.Exit(found.exit_code)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import pathlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .analyzer.errors import EXIT_LIMIT, EXIT_OK, EXIT_UNDECIDED, RunFolderError, UsageError
 from .analyzer.measures.statistics import Decision, decide, pairs_needed
 from .analyzer.runs import RunFolder
-from .analyzer.schema import Audit, Evaluation, Interval
+from .analyzer.schema import Audit, Evaluation, Interval, SetMetric
 
 if TYPE_CHECKING:
     from .session import Run
 
+_WORDS: Mapping[Decision, str] = {"holds": "within", "broken": "OVER", "undecided": "undecided against"}
 _CODES = {"holds": EXIT_OK, "broken": EXIT_LIMIT, "undecided": EXIT_UNDECIDED}
 
 
@@ -25,9 +27,11 @@ class Check:
     Attributes:
       line: For a person.
       exit_code: 0 holds, 1 broken, 5 undecided.
-      drop_points, drop_low, drop_high: The measured drop and its 95 % interval; None where none was asked for.
       file_bytes: Of the emitted file.
-      samples: On which the drop stands.
+      samples: On which the drops stand.
+      drop_points, drop_low, drop_high: The measured drop and its 95 % interval; None where none was asked for.
+      metric: What the user's metric is called; "" where none was asked for.
+      metric_drop, metric_low, metric_high: Its drop, in its own unit.
     """
 
     line: str
@@ -37,56 +41,63 @@ class Check:
     drop_points: float | None = None
     drop_low: float | None = None
     drop_high: float | None = None
+    metric: str = ""
+    metric_drop: float | None = None
+    metric_low: float | None = None
+    metric_high: float | None = None
 
 
-def check(folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = "") -> Check:
+def check(
+    folder: str | pathlib.Path, *, max_drop: str = "", max_bytes: str = "", max_metric_drop: float | None = None
+) -> Check:
     """Compares a verified run, or an audit, with limits.
 
     Args:
       folder: Of a run, or of an audit.
       max_drop: Largest drop in points, e.g. `1pt`; "" for no such limit.
       max_bytes: Largest file, e.g. `2.8MB`; "" for no such limit.
+      max_metric_drop: Largest drop of the user's metric, of a set of samples before one of each, in its own unit.
 
     Raises:
-      UsageError: There is no limit to check, or no drop was measured.
+      UsageError: There is no limit to check, or no such drop was measured.
     """
-    from .strategies.assignment.budgets import parse_size
-    from .strategies.request import parse_points
-
-    if not (max_drop or max_bytes):
+    if not (max_drop or max_bytes or max_metric_drop is not None):
         raise UsageError("there is nothing to check", "give --max-drop 1pt, --max-bytes 2.8MB, or both")
     judged = _judged(folder)
     evaluation = judged.evaluation
-    parts, codes = [], [EXIT_OK]
-    if max_bytes:
-        limit = parse_size(max_bytes, judged.float_bytes)
-        fits = evaluation.file_bytes <= limit
-        codes.append(EXIT_OK if fits else EXIT_LIMIT)
-        parts.append(f"{evaluation.file_bytes} bytes, {'within' if fits else 'OVER'} {limit}")
-    drop = evaluation.drop_points if max_drop else None
+    points, metric = None, None
+    parts = [_size(judged, max_bytes)] if max_bytes else []
     if max_drop:
-        if drop is None or evaluation.drop_of == "metric":
-            raise UsageError(f"the {judged.kind} measured no drop in points", judged.remedy)
-        if judged.on_calibration:
-            raise UsageError(
-                "the run has no evaluation data: its drop stands on the samples that the plan was chosen on",
-                "run `bitplan verify DIR --evaluation DATA` first",
-            )
-        points = parse_points(max_drop)
-        decision = decide(drop, points)
-        codes.append(_CODES[decision])
-        parts.append(_drop_text(evaluation, drop, points, decision))
+        points = _points(judged)
+        parts.append(_judge_points(evaluation, points, max_drop))
+    if max_metric_drop is not None:
+        metric = _metric(judged)
+        parts.append(_judge_metric(metric, max_metric_drop))
+    codes = [code for _, code in parts]
     code = EXIT_LIMIT if EXIT_LIMIT in codes else max(codes)
     word = {EXIT_OK: "holds", EXIT_LIMIT: "BROKEN", EXIT_UNDECIDED: "undecided"}[code]
     return Check(
-        line=f"{word}: {'; '.join(parts)}",
+        line=f"{word}: {'; '.join(text for text, _ in parts)}",
         exit_code=code,
         file_bytes=evaluation.file_bytes,
         samples=evaluation.error.samples,
-        drop_points=drop.value if drop else None,
-        drop_low=drop.low if drop else None,
-        drop_high=drop.high if drop else None,
+        drop_points=points.value if points else None,
+        drop_low=points.low if points else None,
+        drop_high=points.high if points else None,
+        metric=metric.name if metric else "",
+        metric_drop=metric.drop.value if metric else None,
+        metric_low=metric.drop.low if metric else None,
+        metric_high=metric.drop.high if metric else None,
     )
+
+
+@dataclass(frozen=True)
+class _MetricDrop:
+    """Of a user's metric: what it is called, what was lost with its interval, and on how many samples."""
+
+    name: str
+    drop: Interval
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ class _Judged:
       kind: `run` or `audit`.
       remedy: What to do where it has no drop in points.
       on_calibration: Whether its drop stands on the samples that the plan was chosen on.
+      set_metric: Of the samples together; None where there is none.
     """
 
     evaluation: Evaluation
@@ -104,6 +116,7 @@ class _Judged:
     kind: str
     remedy: str
     on_calibration: bool = False
+    set_metric: SetMetric | None = None
 
 
 def _judged(folder: str | pathlib.Path) -> _Judged:
@@ -113,7 +126,8 @@ def _judged(folder: str | pathlib.Path) -> _Judged:
     audit = None if opened.has("inputs") else opened.load("audit", Audit)
     if audit is not None:
         remedy = "audit it with labelled evaluation data, and without --metric"
-        return _Judged(audit.evaluation, audit.float_bytes, "audit", remedy)
+        of_set = audit.drop.set_metric if audit.drop is not None else None
+        return _Judged(audit.evaluation, audit.float_bytes, "audit", remedy, set_metric=of_set)
     verification = open_run(folder).verification
     if verification is None:
         raise RunFolderError(f"{folder} has no verification of the file that is in it", "run `bitplan verify` first")
@@ -125,13 +139,67 @@ def _judged(folder: str | pathlib.Path) -> _Judged:
     )  # fmt: skip
 
 
-def _drop_text(evaluation: Evaluation, drop: Interval, limit: float, decision: Decision) -> str:
-    word = {"holds": "within", "broken": "OVER", "undecided": "undecided against"}[decision]
+def _size(judged: _Judged, max_bytes: str) -> tuple[str, int]:
+    """What is said of the file's size, and the exit code of that."""
+    from .strategies.assignment.budgets import parse_size
+
+    limit, size = parse_size(max_bytes, judged.float_bytes), judged.evaluation.file_bytes
+    fits = size <= limit
+    return f"{size} bytes, {'within' if fits else 'OVER'} {limit}", EXIT_OK if fits else EXIT_LIMIT
+
+
+def _points(judged: _Judged) -> Interval:
+    """The drop in points."""
+    drop = judged.evaluation.drop_points
+    if drop is None or judged.evaluation.drop_of == "metric":
+        raise UsageError(f"the {judged.kind} measured no drop in points", judged.remedy)
+    _demand_evaluation(judged)
+    return drop
+
+
+def _metric(judged: _Judged) -> _MetricDrop:
+    """The drop of the user's metric."""
+    found, evaluation = judged.set_metric, judged.evaluation
+    if found is None and (evaluation.drop_of != "metric" or evaluation.drop_points is None):
+        raise UsageError(
+            f"the {judged.kind} measured no metric of yours",
+            "give the audit --set-metric module:function, or the run or the audit --metric module:function",
+        )
+    _demand_evaluation(judged)
+    if found is not None:
+        return _MetricDrop(found.name, found.drop, found.samples)
+    assert evaluation.drop_points is not None
+    return _MetricDrop("metric", evaluation.drop_points, evaluation.error.samples)
+
+
+def _demand_evaluation(judged: _Judged) -> None:
+    if judged.on_calibration:
+        raise UsageError(
+            "the run has no evaluation data: its drop stands on the samples that the plan was chosen on",
+            "run `bitplan verify DIR --evaluation DATA` first",
+        )
+
+
+def _judge_points(evaluation: Evaluation, drop: Interval, max_drop: str) -> tuple[str, int]:
+    from .strategies.request import parse_points
+
+    limit = parse_points(max_drop)
+    decision = decide(drop, limit)
     enough = "" if decision != "undecided" else _images_needed(evaluation, limit)
-    return (
+    text = (
         f"{evaluation.drop_of} drop {drop.value:.2f} points (95 %: {drop.low:.2f} to {drop.high:.2f}, "
-        f"n = {evaluation.error.samples}, {evaluation.kernels}), {word} {limit:g}{enough}"
+        f"n = {evaluation.error.samples}, {evaluation.kernels}), {_WORDS[decision]} {limit:g}{enough}"
     )
+    return text, _CODES[decision]
+
+
+def _judge_metric(found: _MetricDrop, limit: float) -> tuple[str, int]:
+    decision, drop = decide(found.drop, limit), found.drop
+    text = (
+        f"{found.name} drop {drop.value:.4g} (95 %: {drop.low:.4g} to {drop.high:.4g}, n = {found.samples}), "
+        f"{_WORDS[decision]} {limit:g}"
+    )
+    return text, _CODES[decision]
 
 
 def answer_code(run: Run) -> int:

@@ -155,6 +155,25 @@ def test_a_drop_in_a_metrics_unit_is_not_checked_in_points(folder):
         bp.check(folder(audit_of(27, 20, 772, 1000, drop_of="metric")), max_drop="1pt")
 
 
+def test_a_users_metric_is_checked_in_its_own_unit(folder):
+    seen = Interval(0.6, 0.55, 0.65)
+    of_set = SetMetric("m:recall", seen, seen, Interval(0.02, 0.01, 0.03), 1000, 2000, 0)
+    path = folder(audit_of(27, 20, 772, 1000, Drop(set_metric=of_set)))
+    for limit, code, said in ((0.03, 0, "within 0.03"), (0.02, 5, "undecided against 0.02"), (0.005, 1, "OVER 0.005")):
+        found = bp.check(path, max_metric_drop=limit)
+        assert (found.exit_code, found.metric, found.metric_drop) == (code, "m:recall", 0.02)
+        assert found.drop_points is None
+        assert found.line.endswith(f"m:recall drop 0.02 (95 %: 0.01 to 0.03, n = 1000), {said}")
+    both = bp.check(path, max_drop="3pt", max_metric_drop=0.005)
+    assert both.exit_code == 1 and "accuracy drop" in both.line and "m:recall" in both.line
+    per_sample = audit_of(27, 20, 772, 1000, drop_of="metric")
+    value = per_sample.evaluation.drop_points
+    alone = bp.check(folder(per_sample), max_metric_drop=value.high)
+    assert alone.exit_code == 0 and alone.metric == "metric" and alone.metric_drop == value.value
+    with pytest.raises(UsageError, match="no metric of yours"):
+        bp.check(folder(audit_of(27, 20, 772, 1000)), max_metric_drop=0.1)
+
+
 def test_an_audit_is_read_back_as_it_was_written(folder):
     device = DeviceJudgement((gap("device", "xnnpack", 0.0, 40, 0.0),), 0, gap("device", "float file", 0.02), ())
     flips = Flips(9, 1, 0, 0, (Flip(3, "a", "lost", 1, 1, 0.9, 0, 0.8, ""),))
