@@ -268,13 +268,16 @@ class _Aligner:
         )  # fmt: skip
 
     def _left(self, file: str, side: _Side, paired: set[int], across: _Side) -> tuple[NotAligned, ...]:
-        kinds = {across.op(k).opcode for k in range(len(across.units))}
+        kinds, shapes = {across.op(k).opcode for k in range(len(across.units))}, _shape_ops(side.graph)
         found = []
         for k, unit in enumerate(side.units):
             if k in paired:
                 continue
             core = side.op(k)
-            if core.opcode in _MOVES:
+            harmless = core.opcode in _MOVES or core.index in shapes
+            if core.index in shapes:
+                reason = "it works out a shape, which is written down in the other file"
+            elif harmless:
                 reason = "it only moves values, and the other file does without it"
             elif core.opcode not in kinds:
                 reason = f"the other file has no {core.opcode}"
@@ -283,10 +286,21 @@ class _Aligner:
                     f"no {core.opcode} of its shape is left in the other file, or several are and nothing tells which"
                 )
             found += [
-                NotAligned(side.graph.ops[op].key, side.graph.ops[op].layer, file, reason, core.opcode in _MOVES)
-                for op in unit.ops
+                NotAligned(side.graph.ops[op].key, side.graph.ops[op].layer, file, reason, harmless) for op in unit.ops
             ]
         return tuple(found)
+
+
+def _shape_ops(graph: Graph) -> set[int]:
+    """Indices of the ops that work out shapes: SHAPE, and what reads nothing else but constants."""
+    ops: set[int] = set()
+    tensors: set[int] = set()
+    for op in graph.ops:
+        read = {t for t in op.inputs if t >= 0 and graph.tensors[t].buffer is None}
+        if op.opcode == "SHAPE" or (read and read <= tensors):
+            ops.add(op.index)
+            tensors.update(op.outputs)
+    return ops
 
 
 def _op_pairs(ours: Unit, theirs: Unit) -> dict[int, int]:

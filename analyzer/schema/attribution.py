@@ -97,7 +97,7 @@ class NotAligned:
       layer: Its label.
       file: `float` or `quantized`: which of the two has it.
       reason: Why, in words.
-      harmless: Whether it only moves values, so that nothing is missed.
+      harmless: Whether it only moves values or works out a shape, so that nothing is missed.
     """
 
     op: str

@@ -14,10 +14,11 @@ from bitplan.analyzer.measures.substitution import Substituted
 from bitplan.analyzer.network.graph import build_graph
 from bitplan.analyzer.silence import import_tensorflow
 from samples import Arrays
+from test_substitution import as_uint8
 
 pytestmark = pytest.mark.slow
 
-WAYS = ("int8", "uint8 io", "per tensor", "16x8", "dynamic", "float16")
+WAYS = ("int8", "uint8 io", "uint8", "per tensor", "16x8", "dynamic", "float16")
 IMAGES = np.random.default_rng(2).uniform(-1, 1, (16, 16, 16, 3)).astype(np.float32)
 
 
@@ -42,6 +43,8 @@ def convert_as(network):
 
 
 def converted(network, way):
+    if way == "uint8":
+        return as_uint8(converted(network, "per tensor"))
     tf = import_tensorflow()
     converter = tf.lite.TFLiteConverter.from_keras_model(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -67,23 +70,75 @@ def parent(network):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_quantize_is_found_whole_and_explained(convert_as, parent, way):
-    data, graph = parent
-    file = convert_as(way)
+    assert_explained(*parent, convert_as(way), dynamic=way == "dynamic")
+
+
+def assert_explained(data, graph, file, *, dynamic=False, rel=0.05):
+    """Every op is found, and the file's numbers do in the float network what the file does.
+
+    Returns:
+      How much was found.
+    """
     opened = QuantizedFile(file, graph, data)
     covered = opened.coverage
     assert (covered.matched_ops, covered.matched_macs) == (covered.total_ops, covered.total_macs)
-    assert not covered.not_aligned
+    assert all(item.harmless for item in covered.not_aligned)
     samples = Arrays(IMAGES)
     graph, places = with_compared(opened, graph)
     measured = measured_errors(data, graph, file, places, samples).mean()
     substituted = Substituted(data, graph).errors(samples, [opened.ingredients]).mean()
     assert measured > 0
-    if way == "dynamic":  # what hybrid kernels round while they run is not in the file
+    if dynamic:  # what hybrid kernels round while they run is not in the file
         assert covered.dynamic_ops > 0
         assert substituted < measured
     else:
         assert covered.dynamic_ops == 0
-        assert substituted == pytest.approx(measured, rel=0.05)
+        assert substituted == pytest.approx(measured, rel=rel)
+    return covered
+
+
+def test_weights_behind_dequantize_ops_are_found(parent, tmp_path):
+    """litert-quantizer's weight-only files: int8 weights, a DEQUANTIZE for each, and float kernels."""
+    from litert_quantizer import quantizer, recipe
+
+    (tmp_path / "float.tflite").write_bytes(parent[0])
+    made = quantizer.Quantizer(str(tmp_path / "float.tflite"))
+    made.load_quantization_recipe(recipe.weight_only_wi8_afp32())
+    file = bytes(made.quantize().quantized_model)
+    assert inspect_file(file).quantization == "weight only"
+    assert_explained(*parent, file, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def layouts():
+    """Two networks of one function; one flattens channels first, the other one channels last, with weights to match."""
+    tf = import_tensorflow()
+    tf.keras.utils.set_random_seed(3)
+    layers = tf.keras.layers
+
+    def network(channels_first):
+        x = layers.Input((16, 16, 3))
+        y = layers.Conv2D(6, 3, strides=4, activation="relu")(layers.Conv2D(8, 3, padding="same")(x))
+        y = layers.Permute((3, 1, 2))(y) if channels_first else y
+        y = layers.Dense(32, activation="relu")(layers.Flatten()(y))
+        return tf.keras.Model(x, layers.Dense(10, activation="softmax")(y))
+
+    first, last = network(True), network(False)
+    for ours, theirs in zip(*([k for k in net.layers if k.weights] for net in (first, last)), strict=True):
+        weights = ours.get_weights()
+        if weights[0].shape == (96, 32):
+            weights[0] = weights[0].reshape(6, 4, 4, 32).transpose(1, 2, 0, 3).reshape(96, 32)
+        theirs.set_weights(weights)
+    np.testing.assert_allclose(first(IMAGES), last(IMAGES), atol=1e-6)
+    return first, last
+
+
+@pytest.mark.parametrize(("parent_of", "child_of"), [(0, 1), (1, 0)])
+def test_a_flatten_in_another_layout_is_the_same_network(layouts, parent_of, child_of):
+    data = load_float(layouts[parent_of]).flatbuffer
+    covered = assert_explained(data, build_graph(data), converted(layouts[child_of], "int8"), rel=0.01)
+    assert "TRANSPOSE" in {item.op.split(":")[1] for item in covered.not_aligned}
+    assert covered.found_by["weights"] == 4, "weights in another order are the same weights"
 
 
 def test_inspection_tells_the_ways_apart(convert_as):
