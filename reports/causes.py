@@ -73,9 +73,15 @@ def _effect(cause: Cause) -> list[Span]:
 def _of_lost(cause: Cause) -> str:
     """What a recovered accuracy is a part of: the loss on the same samples."""
     samples = numbers.plural(cause.accuracy_samples, "evaluation sample")
-    return (
-        f" ({samples})" if cause.accuracy_lost is None else f" of {cause.accuracy_lost:.2f} lost on the same {samples}"
-    )
+    lost = _lost(cause)
+    return f" {lost} on the same {samples}" if lost else f" ({samples})"
+
+
+def _lost(cause: Cause) -> str:
+    """What the file loses on those samples; on a few it may well gain."""
+    if cause.accuracy_lost is None:
+        return ""
+    return f"of {numbers.fixed(cause.accuracy_lost, 2)} lost" if cause.accuracy_lost > 0 else "where none is lost"
 
 
 def _row(cause: Cause) -> Row:
@@ -102,7 +108,7 @@ def _gain(cause: Cause) -> Cell:
     gain = cause.accuracy_recovered
     if gain is None:
         return Cell("")
-    lost = "" if cause.accuracy_lost is None else f"of {cause.accuracy_lost:.2f} lost, "
+    lost = f"{_lost(cause)}, " if _lost(cause) else ""
     return Cell(f"{numbers.interval(gain)} points", gain.value, detail=f"{lost}n = {cause.accuracy_samples}")
 
 

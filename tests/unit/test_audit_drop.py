@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import bitplan as bp
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from bitplan.analyzer.errors import UsageError
 from bitplan.analyzer.measures.statistics import mcnemar_exact, paired_bootstrap, pairs_needed
 from bitplan.analyzer.runs import RunFolder
 from bitplan.analyzer.schema import (
+    TESTED,
     Audit,
+    Cause,
     ClassDrop,
     DeviceDifference,
     DeviceJudgement,
@@ -23,6 +27,7 @@ from bitplan.analyzer.schema import (
     SetMetric,
 )
 from bitplan.reports.audit import audit_verdict, render_audit
+from bitplan.reports.causes import cause_sentences
 
 
 def audit_of(worse, better, right, samples, drop=None, drop_of="accuracy", size=100_000):
@@ -172,6 +177,19 @@ def test_a_users_metric_is_checked_in_its_own_unit(folder):
     assert alone.exit_code == 0 and alone.metric == "metric" and alone.metric_drop == value.value
     with pytest.raises(UsageError, match="no metric of yours"):
         bp.check(folder(audit_of(27, 20, 772, 1000)), max_metric_drop=0.1)
+
+
+@pytest.mark.parametrize(("lost", "said"), [(1.5, "of 1.50 lost"), (-0.2, "where none is lost"), (None, "(90 ")])
+def test_what_comes_back_is_said_of_what_was_lost(lost, said):
+    gain = Interval(0.4, 0.1, 0.7)
+    cause = Cause(
+        "weight_rounding", "layer", TESTED, 0.5, "seen", "", samples=8, accuracy_recovered=gain, accuracy_samples=90,
+        accuracy_lost=lost,
+    )  # fmt: skip
+    audit = dataclasses.replace(audit_of(90, 20, 772, 1000), causes=(cause,))
+    sentences = ["".join(span.text for span in sentence) for sentence in cause_sentences(audit)]
+    assert f"gives back 0.40 ± 0.30 points {said}" in sentences[1]
+    assert sentences[1].endswith("on the same 90 evaluation samples." if lost else "(90 evaluation samples).")
 
 
 def test_an_audit_is_read_back_as_it_was_written(folder):
