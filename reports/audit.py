@@ -105,7 +105,7 @@ def _size(size_bytes: int) -> Cell:
 
 
 def _verdict(found: Audit) -> Verdict:
-    sentences = [_drop(found), *(cause_sentences(found) or [_source(found)]), *drop_sentences(found)]
+    sentences = [_drop(found), *(cause_sentences(found) or [_source(found)]), *drop_sentences(found), _coverage(found)]
     if found.options is not None:
         sentences.append(list(advice(found.options)))
     if found.measured_nmse > _STRANGER and not found.causes:
@@ -146,6 +146,22 @@ def _shares(found: Audit) -> str:
     if found.evaluation.drop_of != "accuracy" or before is None or after is None:
         return ""
     return f", {numbers.percent(after, 2)} against {numbers.percent(before, 2)}"
+
+
+def _coverage(found: Audit) -> list[Span]:
+    """How much of the network the verdict stands on."""
+    matched, total = found.matched_ops, found.total_ops
+    if matched == total:
+        return [Span(f"The verdict covers {'its one op' if total == 1 else f'all {total} ops of the float network'}.")]
+    covered = found.attribution.coverage if found.attribution is not None else None
+    share = ""
+    if covered is not None and covered.total_macs:
+        share = f", with {numbers.percent(covered.matched_macs / covered.total_macs)} of its multiplications"
+    return [
+        Span("The verdict covers "),
+        Span(f"{matched} of {total} ops", "figure"),
+        Span(f" of the float network{share}; what is in the others is not explained."),
+    ]
 
 
 def _source(found: Audit) -> list[Span]:

@@ -12,6 +12,7 @@ from bitplan.analyzer.measures.statistics import mcnemar_exact, paired_bootstrap
 from bitplan.analyzer.runs import RunFolder
 from bitplan.analyzer.schema import (
     TESTED,
+    Attribution,
     Audit,
     Cause,
     ClassDrop,
@@ -19,6 +20,7 @@ from bitplan.analyzer.schema import (
     DeviceJudgement,
     Drop,
     Evaluation,
+    FileCoverage,
     Flip,
     Flips,
     Interval,
@@ -58,6 +60,16 @@ def test_76_point_5_against_77_point_2_on_1000_images_is_no_finding():
 def test_the_same_drop_on_fifty_times_the_images_is_a_finding():
     text = audit_verdict(audit_of(27 * 50, 20 * 50, 772 * 50, 50_000))
     assert "loses 0.70" in text and "no significant" not in text
+
+
+def test_the_verdict_says_how_much_of_the_network_it_covers():
+    found = audit_of(27, 20, 772, 1000)
+    assert audit_verdict(found).endswith("The verdict covers all 5 ops of the float network.")
+    fewer = dataclasses.replace(found, matched_ops=3, unmatched=("1:CONV_2D:1", "2:CONV_2D:1"))
+    assert "covers 3 of 5 ops of the float network; what is in the others is not explained" in audit_verdict(fewer)
+    coverage = FileCoverage(3, 5, 30, 40, {"names": 3}, 0, ())
+    parts = Attribution(0.1, 0.01, 0.1, (), (), (), (), coverage, 8)
+    assert "of the float network, with 75 % of its" in audit_verdict(dataclasses.replace(fewer, attribution=parts))
 
 
 def class_drop(label, name, drop, p):
