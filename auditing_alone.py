@@ -10,6 +10,9 @@ from .analyzer.runs import RunFolder, content_key
 from .analyzer.schema import FileInspection
 from .auditing import read_quantized
 
+ALONE = "alone"
+"""What such an audit's `audit.json` was made from, which tells it from one beside a float model."""
+
 
 def audit_alone(
     quantized: str | pathlib.Path | bytes, *, out: str | pathlib.Path | None = None, force: bool = False
@@ -36,6 +39,6 @@ def audit_alone(
 
         name = "the file" if isinstance(quantized, bytes) else pathlib.Path(quantized).name
         folder = RunFolder.create(out, force, key=content_key("audit-alone", file))
-        folder.save("audit", found, "")
+        folder.save("audit", found, ALONE)
         folder.write_bytes("report.html", render_inspection(found, name).encode())
     return found

@@ -123,8 +123,13 @@ def _judged(folder: str | pathlib.Path) -> _Judged:
     from .opening import open_run
 
     opened = RunFolder.open(folder)
-    audit = None if opened.has("inputs") else opened.load("audit", Audit)
-    if audit is not None:
+    if not opened.has("inputs") and opened.has("audit"):
+        audit = opened.load("audit", Audit, key="")
+        if audit is None:
+            raise UsageError(
+                f"the audit in {folder} saw the quantized file alone, which has no drop",
+                "audit it beside its float model: bitplan audit FLOAT QUANTIZED --evaluation DATA",
+            )
         remedy = "audit it with labelled evaluation data, and without --metric"
         of_set = audit.drop.set_metric if audit.drop is not None else None
         return _Judged(audit.evaluation, audit.float_bytes, "audit", remedy, set_metric=of_set)

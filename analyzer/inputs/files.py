@@ -33,7 +33,7 @@ def read_array_file(file: ArrayFile, inputs: Sequence[InputSpec], free: bool) ->
         # Pickled arrays can run code, so they are never opened.
         opened = np.load(file.path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(file.path, error) from error
+        raise unreadable(file.path, error) from error
     if isinstance(opened, np.ndarray):
         if len(inputs) > 1 and not free:
             raise DataError(
@@ -73,17 +73,32 @@ def _read(archive: Any, name: str, path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = archive[name]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, error, f"array {name} of ") from error
+        raise unreadable(path, error, f"array {name} of ") from error
     return array
 
 
-def _unreadable(path: Path, error: Exception, part: str = "") -> DataError:
+def unreadable(path: Path, error: Exception, part: str = "") -> DataError:
+    """What to say where NumPy could not read an `.npz` or `.npy`, or an array in it.
+
+    Args:
+      path: The file.
+      error: NumPy's.
+      part: What of it, before the path.
+    """
+    # To NumPy whatever is none of its own files may be a pickle.
+    if not part and path.is_file() and not _starts_like_numpy(path):
+        return DataError(f"{path} is neither an .npz nor an .npy file", "write it with np.savez or np.save")
     if "allow_pickle" in str(error) or "Python objects" in str(error):
         return DataError(
             f"{part}{path} holds Python objects, which are never loaded: they can run code",
             "save arrays of one numeric type: np.savez(path, x=np.stack(samples))",
         )
     return DataError(f"{part}{path} cannot be read: {error}", "write it again with np.savez or np.save")
+
+
+def _starts_like_numpy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"PK", b"\x93NUMPY"))
 
 
 def read_image_folder(folder: ImageFolder, inputs: Sequence[InputSpec], free: bool) -> RawData:

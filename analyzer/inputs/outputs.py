@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .files import unreadable
 from .input_spec import shape_text
 from .raw_data import bare_name, require_numbers
 
@@ -126,8 +128,8 @@ def read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
     try:
         opened = np.load(path, allow_pickle=False)  # pickled arrays can run code
         arrays = {name: opened[name] for name in opened.files} if hasattr(opened, "files") else {"array": opened}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}", "write it with np.savez or np.save") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise unreadable(path, error) from error
     if not arrays:
         raise DataError(f"{path} holds no arrays", "write it with np.savez")
     for name, array in arrays.items():

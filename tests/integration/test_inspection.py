@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitplan.analyzer.errors import UnsupportedModel
+from bitplan.analyzer.errors import UnsupportedModel, UsageError
 from bitplan.analyzer.measures.inspection import inspect_file
 from bitplan.analyzer.network import flatbuffer as fb
 from bitplan.auditing_alone import audit_alone
+from bitplan.checking import check
 from converter_networks import conv_net, inputs, noise
 
 
@@ -165,3 +166,5 @@ def test_a_float_file_is_refused_and_a_quantized_one_gets_its_page(network, emit
     assert "One file alone" in page
     assert found.unknown[0] in page
     assert (tmp_path / "out" / "audit.json").is_file()
+    with pytest.raises(UsageError, match="saw the quantized file alone"):
+        check(tmp_path / "out", max_drop="1pt")

@@ -67,11 +67,16 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, arrays, word):
 def test_pickles_and_damaged_files_are_refused(tmp_path):
     path = tmp_path / "bad.npz"
     np.savez(path, x=np.array([{}], object))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="Python objects, which are never loaded"):
         read_outputs(path, [CLASSES], 9, "the device")
     path.write_bytes(b"PK\x03\x04 no zip")
     with pytest.raises(DataError, match="cannot be read"):
         read_outputs(path, [CLASSES], 9, "the device")
+    path.write_text("0.1,0.9")
+    with pytest.raises(DataError, match=r"neither an \.npz nor an \.npy"):
+        read_outputs(path, [CLASSES], 9, "the device")
+    with pytest.raises(DataError, match="No such file"):
+        read_outputs(tmp_path / "none.npz", [CLASSES], 9, "the device")
 
 
 def test_targets_are_a_row_for_each_sample(tmp_path):
