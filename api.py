@@ -15,6 +15,7 @@ from typing import Any
 
 from .analyzer.cache import Cache, CacheContents, parse_age
 from .analyzer.errors import UsageError
+from .analyzer.inputs.class_names import class_names
 from .analyzer.inputs.dataset import (
     Samples,
     input_specs,
@@ -135,6 +136,8 @@ def prepare(
         for message in data_warnings(used, evaluation_read):
             note(message)
     graph = as_classifier(judged_at_outputs(graph, metric), evaluation_read, calibration_read)
+    beside = [pathlib.Path(model)] if isinstance(model, str | pathlib.Path) else []
+    called = class_names((), graph, evaluation_read or calibration_read, beside, note)
     options = Options(
         model_name=loaded.name,
         calibration=calibration_declared,
@@ -150,6 +153,7 @@ def prepare(
         calibration=used.describe(),
         evaluation=evaluation_read.describe() if evaluation_read is not None else {},
         warnings=tuple(warnings),
+        class_names=called,
     )
     folder = RunFolder.create(out, force, key=graph.digest) if out is not None else None
     run = Run(

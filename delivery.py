@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from .analyzer.errors import RunFolderError, UsageError
 from .analyzer.files import atomic_write
 from .analyzer.runs import RunFolder
-from .analyzer.schema import Format, Plan, Provenance, Results
+from .analyzer.schema import Format, Plan, Provenance, Results, Study
 from .analyzer.serialize import dumps
-from .record import AFTER_ANALYSIS, NODE_DATA, versions
+from .record import AFTER_ANALYSIS, NODE_DATA, study_key, versions
 from .repairing import save_repair
 from .session import Reporter, Run
 from .strategies.targets import ANY_TARGET, to_toml
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
 def save(run: Run, folder: str | pathlib.Path, *, force: bool) -> Run:
     """See `Run.save`."""
+    study = study_of(run)
     target = RunFolder.create(folder, force, key=run.graph.digest)
-    target.discard("calibration.json", "sensitivity.json", *AFTER_ANALYSIS)
+    target.discard("calibration.json", "sensitivity.json", "study.json", *AFTER_ANALYSIS)
     run = replace(run, folder=target)
     run.save_stage("inputs", run.inputs, "")
     target.write_bytes("float.tflite", run.flatbuffer)
     for stage, value in (("calibration", run.calibration), ("sensitivity", run.sensitivity), ("plan", run.plan_)):
         if value is not None:
             run.save_stage(stage, value, "")
+    if study is not None:
+        run.save_stage("study", study, study_key(run.graph, run.inputs))
     if run.planning is not None:
         run.save_stage("planning", run.planning, "")
     if run.repair_ is not None and run.network is not None:
@@ -64,6 +67,11 @@ def write_report(run: Run, figures: str | pathlib.Path | None = None) -> None:
     if run.folder is None:
         raise UsageError("a report needs a folder", "use save(folder)")
     results = results_of(run)
+    if results.study is None and run.folder.has("study"):
+        run.warn(
+            "the calibration study in the folder is one of another network or of other data, and is not shown; "
+            f"make it again with `bitplan calibrate-study {run.folder.path}`"
+        )
     run.folder.write_bytes("report.json", dumps(report_json(results)).encode())
     run.folder.write_bytes("report.html", render(results).encode())
     run.folder.write_bytes("report.md", markdown_summary(results).encode())
@@ -147,7 +155,13 @@ def results_of(run: Run) -> Results:
         notes=(*run.inputs.notes, *_plan_notes(run)),
         weights=weight_profiles(run.flatbuffer, run.graph),
         emitted_ranges=run.network.calibration if run.network is not None else None,
+        study=study_of(run),
     )
+
+
+def study_of(run: Run) -> Study | None:
+    """The calibration study that lies in the run's folder; None where it is one of another network or of other data."""
+    return run.folder.load("study", Study, study_key(run.graph, run.inputs)) if run.folder else None
 
 
 def _plan_notes(run: Run) -> tuple[str, ...]:

@@ -11,22 +11,19 @@ import numpy as np
 
 from .analyzer.conversion.verification import Answers, outputs_of, paired_drop, reference_subset
 from .analyzer.errors import DataError, UsageError
+from .analyzer.inputs.class_names import class_names
 from .analyzer.inputs.functions import import_function
-from .analyzer.inputs.outputs import OutputSpec, SavedOutputs, read_class_names, read_outputs, read_targets
+from .analyzer.inputs.outputs import OutputSpec, SavedOutputs, read_outputs, read_targets
 from .analyzer.inputs.samples import Samples
-from .analyzer.inputs.thumbnails import thumbnail
-from .analyzer.measures.flips import are_probabilities, class_drops, find_flips
+from .analyzer.measures.flips import are_probabilities, class_drops, flips_of
 from .analyzer.measures.gaps import first_differences, output_gap, variances_of
 from .analyzer.measures.per_sample import Metric
 from .analyzer.measures.set_metrics import SetMetricFunction, set_metric_drop
 from .analyzer.measures.statistics import decide, samples_needed
 from .analyzer.network.runtime import DEFAULT_WORKERS, Runner, drop_batch
 from .analyzer.network.steps import output_steps
-from .analyzer.schema import DeviceJudgement, Drop, Evaluation, Flips, Graph, OutputGap, SetMetric
+from .analyzer.schema import DeviceJudgement, Drop, Evaluation, Graph, OutputGap, SetMetric
 from .session import Reporter, silent
-
-THUMBNAILS = 24
-"""Flips that are shown with a picture."""
 
 _DIFFERENCES = 10
 """Samples of a device that are shown with what differs."""
@@ -124,7 +121,7 @@ def read_brought(
         import_function(given) if isinstance(given, str) else given,
         given if isinstance(given, str) else getattr(given, "__qualname__", "set metric") if given else "",
         targets, reference, device, rows,
-        _class_names(options.class_names, graph, samples, beside, warn),
+        class_names(options.class_names, graph, samples, beside, warn),
     )  # fmt: skip
 
 
@@ -158,7 +155,7 @@ def study_drop(
         samples_needed=_needed(graph, samples, reference, found, evaluation, metric),
         classes=class_drops(*scores, labels, brought.class_names) if with_classes and labels is not None else (),
         class_names=brought.class_names,
-        flips=_flips(samples, *scores) if graph.is_classifier else None,
+        flips=flips_of(samples, *scores) if graph.is_classifier else None,
         set_metric=_set_metric(brought, reference, found, seed, reporter),
         conversion=_conversion(graph, samples, reference, found, brought.reference),
         device=_device(file, graph, samples, reference, found, brought, workers, reporter),
@@ -190,30 +187,6 @@ def _in_order(path: pathlib.Path, outputs: Sequence[OutputSpec], samples: Sample
     return tuple(array[row_of[samples.places]] for array in saved.arrays)
 
 
-def _class_names(
-    given: str | pathlib.Path | Sequence[str], graph: Graph, samples: Samples, beside: Sequence[pathlib.Path],
-    warn: Callable[[str], None],
-) -> tuple[str, ...]:  # fmt: skip
-    """What was given, else the folders' names, else a `labels.txt` beside a model; empty where nobody knows."""
-    if not graph.is_classifier:
-        return ()
-    classes = graph.tensors[graph.outputs[0]].shape[-1]
-    if given:
-        names = read_class_names(pathlib.Path(given)) if isinstance(given, str | pathlib.Path) else tuple(given)
-        if len(names) != classes:
-            raise DataError(f"there are {len(names)} class names, the model has {classes} classes", "give one for each")
-        return names
-    if samples.class_names:
-        return samples.class_names
-    for path in dict.fromkeys(model.parent / "labels.txt" for model in beside):
-        if path.is_file():
-            names = read_class_names(path)
-            if len(names) == classes:
-                return names
-            warn(f"{path} names {len(names)} classes, the model has {classes}: classes are called by their numbers")
-    return ()
-
-
 def _needed(
     graph: Graph, samples: Samples, reference: Answers, found: Answers, evaluation: Evaluation, metric: Metric | None
 ) -> int | None:
@@ -223,18 +196,6 @@ def _needed(
         return None
     paired = paired_drop(graph, reference.outputs, found.outputs, samples.labels, metric)
     return None if paired.differences is None else samples_needed(paired.differences, 0.0, unit=paired.unit)
-
-
-def _flips(samples: Samples, reference: np.ndarray, found: np.ndarray) -> Flips:
-    """With pictures of the first ones."""
-    places = samples.places
-    origins = [samples.origin(index) for index in range(len(samples))]
-    flips = find_flips(reference, found, samples.labels, places, origins)
-    row_of = np.argsort(places)
-    shown = tuple(
-        replace(flip, thumbnail=thumbnail(samples, int(row_of[flip.index]))) for flip in flips.listed[:THUMBNAILS]
-    )
-    return replace(flips, listed=(*shown, *flips.listed[THUMBNAILS:]))
 
 
 def _set_metric(

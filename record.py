@@ -70,6 +70,7 @@ class Inputs:
       notes: What was mended in the model.
       calibration, evaluation: What the data is like.
       warnings: About model and data.
+      class_names: By class index; empty where nobody knows them.
     """
 
     options: Options
@@ -78,6 +79,7 @@ class Inputs:
     calibration: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     warnings: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,13 @@ def file_key(plan: Plan, flatbuffer: bytes, calibration: Calibration) -> str:
     sums = list(calibration.sums(plan.per_channel).items())
     made = (schemes, plan.io.value, plan.per_channel, ranges, sums)
     return content_key(versions_key(), fb.digest(flatbuffer), *made)
+
+
+def study_key(graph: Graph, inputs: Inputs) -> str:
+    """Key of what a calibration study of a run says something about: its network, and both kinds of its data."""
+    declared = [(name, *map(float, ends)) for name, ends in sorted(inputs.declared_ranges.items())]
+    data = [(d.get("digest") or "", d.get("labels_digest") or "") for d in (inputs.calibration, inputs.evaluation)]
+    return content_key("study", graph.digest, list(graph.compared), graph.is_classifier, declared, data)
 
 
 def versions_key() -> str:

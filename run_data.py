@@ -103,7 +103,10 @@ def with_evaluation(run: Run, evaluation: Any) -> Run:
         run.warn(message)
     options = replace(run.inputs.options, evaluation=declaration)
     warnings = tuple(dict.fromkeys((*run.inputs.warnings, *found)))
-    inputs = replace(run.inputs, options=options, evaluation=samples.describe(), warnings=warnings)
+    inputs = replace(
+        run.inputs, options=options, evaluation=samples.describe(), warnings=warnings,
+        class_names=samples.class_names or run.inputs.class_names,
+    )  # fmt: skip
     run = replace(run, inputs=inputs, evaluation_data=samples, graph=as_classifier(run.graph, samples))
     run.save_stage("inputs", inputs, "")
     return run

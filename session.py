@@ -45,7 +45,6 @@ from .record import (
     file_key,
     source_key,
 )
-from .run_data import calibration_samples, evaluation_samples, with_evaluation
 from .strategies.targets import to_toml
 
 if TYPE_CHECKING:
@@ -189,7 +188,7 @@ class Run:
             graph = rebuild_graph(network.flatbuffer, self.graph)
             run = run._with_model(convert(network.flatbuffer, graph, network.calibration, self.plan_))
         assert run.model is not None
-        if run.made_from != run._plan_key():
+        if run.made_from != run.plan_key():
             raise RunFolderError(
                 "model.tflite was made from another plan, or from other calibration data",
                 "run `bitplan convert` first: it makes the file of this plan",
@@ -243,39 +242,9 @@ class Run:
         Args:
           evaluation: Other evaluation data than the run's own: what `analyze` takes.
         """
-        from .strategies.judgement import judge, times_on_this_machine
+        from .verifying import verify
 
-        if self.model is None or self.plan_ is None or self.calibration is None:
-            raise RunFolderError("there is no emitted file", "run `bitplan convert` first")
-        declared = self.inputs.options.evaluation
-        gone = declared is not None and not declared.data and self.evaluation_data is None
-        if evaluation is None and gone and self.verification is not None:
-            return self  # the data was a Python object of another process, which judged this very file
-        run = self if evaluation is None else with_evaluation(self, evaluation)
-        assert run.model is not None and run.plan_ is not None and run.calibration is not None
-        samples = evaluation_samples(run)
-        on_calibration = samples is None
-        samples = calibration_samples(run) if samples is None else samples
-        key = content_key(
-            "verification", run.context(), run._plan_key(), run.model, samples.digest, samples.labels_digest or "",
-            on_calibration, run.inputs.options.seed,
-        )  # fmt: skip
-        found = run.load_stage("verification", Verification, key)
-        if found is not None:
-            return replace(run, verification=found)
-        with run.timed("verify_s") as measured:
-            verification = judge(
-                run.flatbuffer, run.graph, run.calibration, run.plan_, run.model, samples,
-                on_calibration=on_calibration, repaired=run.network is not None, target=run.target,
-                metric=run.metric(), seed=run.inputs.options.seed,
-                workers=run.workers, warn=run.warn, progress=run.reporter("Running the emitted file and its baselines"),
-            )  # fmt: skip
-        times = times_on_this_machine(
-            run.flatbuffer, run.graph, run.calibration, run.plan_, run.model, run.target
-        )  # fmt: skip
-        run = replace(run, verification=verification, measured={**measured(), **times})
-        run.save_stage("verification", verification, key)
-        return run
+        return verify(self, evaluation)
 
     def report(self, figures: str | pathlib.Path | None = None) -> Run:
         """Writes the report into the folder: the page, and the same for other programs.
@@ -328,7 +297,7 @@ class Run:
         name = self.inputs.options.metric
         return source_key(import_function(name)) if name else ""
 
-    def _plan_key(self) -> str:
+    def plan_key(self) -> str:
         """Key of what an emitted file is made from."""
         assert self.plan_ is not None and self.calibration is not None
         return file_key(self.plan_, self.to_convert.flatbuffer, self.to_convert.calibration)
@@ -345,7 +314,7 @@ class Run:
 
     def _with_model(self, conversion: Conversion) -> Run:
         return replace(
-            self, model=conversion.model, made_from=self._plan_key(), recipe=conversion.recipe,
+            self, model=conversion.model, made_from=self.plan_key(), recipe=conversion.recipe,
             ranges=conversion.ranges, prepared=conversion.prepared,
         )  # fmt: skip
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .analyzer.errors import UsageError
 from .commands import command_line, names, writing
-from .options import EvaluationData, Force, Json, Model, Out, Preprocess, Resize, Scale, Threads, Trust
+from .options import EvaluationData, Force, Json, Preprocess, Resize, Scale, Threads, Trust
+
+_OF_A_MODEL = ("calibration", "evaluation", "resize", "scale", "preprocess", "out", "force", "trust_model")
+"""What a run has already."""
 
 
 def register(app: typer.Typer) -> None:
@@ -17,15 +20,19 @@ def register(app: typer.Typer) -> None:
     app.command(
         "calibrate-study",
         epilog="bitplan calibrate-study model.tflite --calibration photos/ --evaluation test.npz:x,y --resize 96 "
-        "--scale tf --out study",
+        "--scale tf --out study; bitplan calibrate-study out",
     )(calibrate_study)
 
 
 def calibrate_study(
-    model: Model,
-    calibration: Annotated[
-        str, typer.Option("--calibration", metavar="DATA", help="What sets are drawn from; what follows is held back.")
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(help="A model, or the folder of a run: its model and data; its page then shows the study.")
     ],
+    calibration: Annotated[
+        str | None,
+        typer.Option("--calibration", metavar="DATA", help="What sets are drawn from; what follows is held back."),
+    ] = None,
     evaluation: EvaluationData = None,
     sizes: Annotated[
         str, typer.Option(metavar="NUMBERS", help="Samples in a set, at most 1000.")
@@ -44,25 +51,42 @@ def calibrate_study(
     resize: Resize = "",
     scale: Scale = "raw",
     preprocess: Preprocess = "",
-    out: Out = pathlib.Path("bitplan-study"),
+    out: Annotated[
+        pathlib.Path, typer.Option("--out", "-o", metavar="DIR", help="Where the study of a model is written.")
+    ] = pathlib.Path("bitplan-study"),
     force: Force = False,
     trust_model: Trust = False,
     workers: Threads = 2,
     as_json: Json = False,
 ) -> None:
     """How many calibration samples, which ones, which ranges? Measures an int8 file of each."""
-    from .studying import calibrate_study
+    from .analyzer.runs import RunFolder
+    from .studying import calibrate_study, refuse_beside_a_run, run_folder
     from .terminal import Console
 
-    with Console(as_json) as console, writing(out, force):
+    run = run_folder(model)
+    of_model: dict[str, Any] = {}
+    if run is None:
+        of_model = {
+            "calibration": calibration, "evaluation": evaluation, "resize": resize, "scale": scale,
+            "preprocess": preprocess, "out": out, "force": force, "trust_model": trust_model,
+        }  # fmt: skip
+    else:
+        refuse_beside_a_run([f"--{name.replace('_', '-')}" for name in _OF_A_MODEL if _typed(context, name)])
+    with Console(as_json) as console, writing(out, force) if run is None else RunFolder.open(run).lock():
         found = calibrate_study(
-            model, calibration, evaluation=evaluation, sizes=_numbers(sizes), seeds=seeds, methods=names(methods),
-            balanced=balanced, held_back=held_back, evaluation_samples=evaluation_samples, resize=resize, scale=scale,
-            preprocess=preprocess, out=out, force=force, trust_model=trust_model, workers=workers,
-            command=command_line(), reporter=console.reporter, warn=console.warn,
+            model, sizes=_numbers(sizes), seeds=seeds, methods=names(methods), balanced=balanced, held_back=held_back,
+            evaluation_samples=evaluation_samples, workers=workers, command=command_line(), reporter=console.reporter,
+            warn=console.warn, **of_model,
         )  # fmt: skip
         console.close_progress()
-        console.study(found, out)
+        console.study(found, out if run is None else run)
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _numbers(text: str) -> tuple[int, ...]:

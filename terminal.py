@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FILES = (
     "model.tflite", "plan.json", "recipe.json", "ranges.json", "calibration.json", "sensitivity.json",
-    "planning.json", "repair.json", "verification.json", "report.json", "sensitivity.csv",
+    "planning.json", "repair.json", "verification.json", "study.json", "report.json", "sensitivity.csv",
     "model-explorer-sensitivity.json", "model-explorer-schemes.json", "model-explorer-gain.json", "report.md",
     "report.html",
 )  # fmt: skip
@@ -216,7 +216,7 @@ class Console:
         self._table(table, table.caption)
         for note in table.notes:
             print(note)
-        print(f"\n{study_verdict(found)}\n")
+        print(f"\n{study_verdict(found).text}\n")
         for name in ("study.json", "report.html"):
             print(out / name)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..analyzer.schema import Audit, Interval
+from ..analyzer.schema import Audit, Drop, Interval
 from . import numbers
 from .attribution import attribution_tables
 from .causes import cause_sentences, causes_table, ruled_out_table
 from .cells import Cell, Column, Row, Span, Table, Verdict
 from .drops import drop_sentences, drop_tables
-from .flips import gallery
+from .flips import Gallery, gallery
 from .html import environment, page_frame
 from .options import advice, option_tables
 
@@ -95,9 +95,13 @@ def render_audit(found: Audit, model_name: str, times: Mapping[str, float] | Non
         tables=(
             files_table(found), causes_table(found), *drops, audit_table(found), *divided, ruled_out_table(found)
         ),
-        gallery=gallery(found.drop) if found.drop else None,
+        gallery=_gallery(found.drop),
         options=() if found.options is None else option_tables(found.options, times or {}),
     )  # fmt: skip
+
+
+def _gallery(drop: Drop | None) -> Gallery | None:
+    return gallery(drop.flips, drop.class_names, "audit.json") if drop and drop.flips else None
 
 
 def _size(size_bytes: int) -> Cell:

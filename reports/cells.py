@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .flips import Gallery
     from .panel_cells import BudgetPart, Figure, PanelsPart
     from .repair_cells import RepairPart
+    from .study import StudyPart
 
 
 @dataclass(frozen=True)
@@ -360,6 +362,7 @@ class View:
       drop_of: What `drops` are drops of: `accuracy`, `agreement`, `metric`, or "" where there are none.
       times: Of this machine's CPU: differs between equal runs.
       card: What counts most, before and after.
+      flips: None also where no sample changes its class.
     """
 
     title: str
@@ -386,3 +389,5 @@ class View:
     budget: BudgetPart | None = None
     panels: PanelsPart | None = None
     weights: RangesPart | None = None
+    flips: Gallery | None = None
+    study: StudyPart | None = None

@@ -28,6 +28,7 @@ from .chart_parts import (
 )
 from .frontier_chart import frontier_chart
 from .repair_charts import training_chart, waterfall_chart
+from .study_chart import study_charts
 from .view import build_view
 
 PART_COLOURS = {"weights": "#1f77c9", "output activation": "#e08a00", "model input": "#0b9e77"}
@@ -36,6 +37,9 @@ PART_SHAPES = {"weights": "circle", "output activation": "diamond", "model input
 # Opacity of a fill: an estimate is its outline, with a breath of colour that tells inside from outside.
 MEASURED_FILL, ESTIMATED_FILL = 0.95, 0.12
 FILL_LEGEND_COLOUR = "#7b8494"
+
+_FEW_KINDS = 2
+"""No more kinds than these, one of them often the model's input, are told by their table alone."""
 
 DROP_TITLES = {
     "accuracy": ("Drop in accuracy against float", "percentage points"),
@@ -62,6 +66,8 @@ def charts_of(view: View) -> tuple[Chart, ...]:
         charts.append(waterfall_chart(view.repairs))
     if view.repairs and view.repairs.learned:
         charts.append(training_chart(view.repairs))
+    if view.study:
+        charts += study_charts(view.study.found)
     return tuple(charts)
 
 
@@ -97,9 +103,8 @@ def _sensitivity(part: SensitivityPart) -> list[Chart]:
                 specs[f"{ranking.scheme}|{scale}"] = _ranking(ranking, part.unit, scale == "log")
     charts = []
     if specs:
-        shown = max(ranking.shown for ranking in part.rankings)
         text = (
-            f"The {shown} worst layers, weights and output activation apart, with 95 % intervals over samples;"
+            f"{_ranked(part.rankings)}, weights and output activation apart, with 95 % intervals over samples;"
             " on a logarithmic scale each step is ten times the error."
         )
         if any(bar.estimated for ranking in part.rankings for bar in ranking.bars):
@@ -108,7 +113,7 @@ def _sensitivity(part: SensitivityPart) -> list[Chart]:
                 " far the estimate is from what would be measured."
             )
         charts.append(Chart("ranking", "Which layers hurt the output", text, specs, "by-scheme"))
-    if part.kinds:
+    if len({bar.label for bar in part.kinds}) > _FEW_KINDS:
         text = f"Summed over the sources of each kind, {part.default}, one source at a time, on a linear scale."
         if part.has_estimates:
             text += " What is filled was measured, what is outlined estimated."
@@ -160,6 +165,14 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
     )
     black = rule.encode(color=alt.value("#6b7280"))
     return finish(told(alt.layer(band, filled, black, *_filling_legend(bars)), CHOSEN, ""), 26 * len(order))
+
+
+def _ranked(rankings: Sequence[Ranking]) -> str:
+    """What the longest of some rankings has: all that there is, or the worst of it."""
+    longest = max(rankings, key=lambda ranking: ranking.shown)
+    if longest.shown == longest.total:
+        return "Every layer and the model's input"
+    return f"The {longest.shown} worst layers" if longest.shown > 1 else "The worst layer"
 
 
 def _kinds(part: SensitivityPart) -> dict[str, Any]:

@@ -81,6 +81,8 @@ def _disagreement(
     leading = [*(op for op, rank in alone.items() if rank <= top), *(op for op, rank in left.items() if rank <= top)]
     differ = [op for op in dict.fromkeys(leading) if alone[op] != left[op]]
     if not differ:
+        if top == len(left):
+            return "Both directions give the same order."
         return f"Both directions give the same first {top}."
     told = "; ".join(
         f"{layer[op]} is {numbers.ordinal(alone[op])} quantized alone and {numbers.ordinal(left[op])} left in float"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..analyzer.schema import Audit, ClassDrop, DeviceJudgement, Drop, Interval, OutputGap, SetMetric
 from . import numbers
 from .cells import Cell, Column, Row, Span, Table
+from .flips import class_label
 
 _SURE = 0.05
 """A class whose corrected p-value is below this has lost or gained something."""
@@ -55,11 +56,6 @@ def drop_tables(drop: Drop) -> tuple[Table, ...]:
     if drop.classes:
         tables.append(_class_table(drop.classes))
     return tuple(tables)
-
-
-def class_label(label: int, name: str) -> str:
-    """A class for people: its name and number, or its number alone."""
-    return f"{numbers.name(name)} ({label})" if name else f"class {label}"
 
 
 def _class_sentence(classes: tuple[ClassDrop, ...]) -> Sentence:

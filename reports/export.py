@@ -61,6 +61,7 @@ def report_json(results: Results) -> dict[str, Any]:
         "planning": _planning(results.planning) if results.planning else None,
         "repair": _repair(results.repair) if results.repair else None,
         "verification": dataclasses.asdict(results.verification) if results.verification else None,
+        "study": dataclasses.asdict(results.study) if results.study else None,
         "notes": results.notes,
         "weights": [dataclasses.asdict(profile) for profile in results.weights],
         "measured": measured,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..analyzer.schema import Drop, Flip
+from ..analyzer.schema import Flip, Flips
 from . import numbers
-from .drops import class_label
 
 SHOWN = 24
-"""Cards on the page; `audit.json` lists more."""
+"""Cards on the page; the file that they lie in lists more."""
 
 _OUTCOMES = {"lost": "only float is right", "gained": "only the quantized file is right", "changed": ""}
 
@@ -45,28 +45,37 @@ class Gallery:
     note: str
 
 
-def gallery(drop: Drop) -> Gallery | None:
-    """The surest flips; None where no classes are scored."""
-    flips = drop.flips
-    if flips is None:
-        return None
+def gallery(flips: Flips, names: Sequence[str], file: str) -> Gallery:
+    """The surest flips, and how many there are.
+
+    Args:
+      flips: Of one file.
+      names: Of the classes, by index; may be empty.
+      file: That lists them all.
+    """
     changed = "changed between two wrong classes" if any(f.label is not None for f in flips.listed) else "changed"
-    of = f"{numbers.count(flips.total)} of {numbers.plural(flips.samples, 'sample')} change their class"
+    change = "changes its class" if flips.total == 1 else "change their class"
+    of = f"{numbers.count(flips.total)} of {numbers.plural(flips.samples, 'sample')} {change}"
     parts = (
         (flips.lost, "lost (only float is right)"),
         (flips.gained, "gained (only the quantized file is)"),
         (flips.changed, changed),
     )
     summary = of + (": " if flips.total else "") + ", ".join(f"{numbers.count(n)} {what}" for n, what in parts if n)
-    cards = tuple(_card(flip, drop.class_names) for flip in flips.listed[:SHOWN])
+    cards = tuple(_card(flip, names) for flip in flips.listed[:SHOWN])
     note = ""
     if flips.total > len(cards):
         listed = "all" if len(flips.listed) == flips.total else f"the first {numbers.count(len(flips.listed))}"
-        note = f"The {len(cards)} that both files are surest of are shown; audit.json lists {listed}."
+        note = f"The {len(cards)} that both files are surest of are shown; {file} lists {listed}."
     return Gallery(f"{summary}.", cards, note)
 
 
-def _card(flip: Flip, names: tuple[str, ...]) -> FlipCard:
+def class_label(label: int, name: str) -> str:
+    """A class for people: its name and number, or its number alone."""
+    return f"{numbers.name(name)} ({label})" if name else f"class {label}"
+
+
+def _card(flip: Flip, names: Sequence[str]) -> FlipCard:
     def named(label: int) -> str:
         return class_label(label, names[label] if label < len(names) else "")
 

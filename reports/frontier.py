@@ -17,6 +17,7 @@ _TIE = 1e-3
 
 _AXES = {
     "file_bytes": ("flash (file), MB", 1e6),
+    "small files": ("flash (file), KiB", 1024.0),
     "arena_bytes": ("{arena}, KiB", 1024.0),
     "latency": ("{latency}", 1.0),
     "bops": ("bit operations, G", 1e9),
@@ -43,7 +44,7 @@ def frontier_part(results: Results) -> FrontierPart | None:
     return FrontierPart(
         findings=_findings(frontier, plan),
         dots=_dots(frontier, placed, plan),
-        axis=_axis(frontier.along, plan),
+        axis=_axis(frontier, plan),
         table=_table(frontier, placed, plan),
         rivals=_rivals(frontier, plan),
     )
@@ -97,10 +98,16 @@ def amount_of(point: FrontierPoint, along: str) -> float:
     return 0.0 if value is None else float(value)
 
 
-def _axis(along: str, plan: Plan) -> str:
+def _scaled(frontier: Frontier) -> tuple[str, float]:
+    """The axis' title and the unit that it counts in; small files are in KiB, as in the tables."""
+    small = frontier.along == "file_bytes" and max(point.file_bytes for point in frontier.points) < numbers.SMALL_FILE
+    return _AXES["small files" if small else frontier.along]
+
+
+def _axis(frontier: Frontier, plan: Plan) -> str:
     arena = amounts.arena_label(plan)
     latency = "ms" if plan.latency_unit == amounts.MS else f"{amounts.latency_label(plan).lower()}, int8 everywhere = 1"
-    return _AXES[along][0].format(arena=arena, latency=latency)
+    return _scaled(frontier)[0].format(arena=arena, latency=latency)
 
 
 # --- what it shows ---------------------------------------------------------------------------------------------------
@@ -163,7 +170,7 @@ def _dominance(rivals: Sequence[Rival], along: str, plan: Plan) -> str:
 
 
 def _dots(frontier: Frontier, placed: Sequence[Placed], plan: Plan) -> tuple[FrontierDot, ...]:
-    scale = _AXES[frontier.along][1]
+    scale = _scaled(frontier)[1]
     dots = [
         FrontierDot(
             "the plan" if one.chosen else "",

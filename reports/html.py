@@ -119,6 +119,8 @@ def _contents(view: View) -> list[tuple[str, str]]:
         ("plan", "The plan", view.plan),
         ("layer", "Each layer", view.panels),
         ("repairs", "Repairs", view.repairs),
+        ("flips", "Changed classes", view.flips),
+        ("study", "Calibration study", view.study),
         ("tables", "Tables", view.layers),
         ("weights", "Weights", view.weights),
         ("calibration", "Calibration ranges", view.ranges),

@@ -15,6 +15,8 @@ KERNELS = {"xnnpack": "XNNPACK", "reference": "reference kernels"}
 LONGEST_NAME = 72
 ALMOST_EQUAL = "\N{ALMOST EQUAL TO}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+SMALL_FILE = 100_000
+"""Bytes below which a file's size is told in KiB."""
 
 _MINUS = "\N{MINUS SIGN}"
 _THOUSANDS = "\N{NARROW NO-BREAK SPACE}"
@@ -60,7 +62,7 @@ def large(number: int) -> str:
 
 def megabytes(size_bytes: int, decimals: int = 2) -> str:
     """A file's size in MB (10^6 bytes); KiB where two decimals of a MB would say too little."""
-    if abs(size_bytes) >= 100_000:
+    if abs(size_bytes) >= SMALL_FILE:
         return f"{fixed(size_bytes / 1e6, decimals)} MB"
     return kibibytes(size_bytes)
 

@@ -1,19 +1,28 @@
-"""A calibration study for people: what to take, a chart of every size and method, a table, and one page."""
+"""A calibration study for people: what to take, and a table of every size and method."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ..analyzer.schema import Interval, Study, StudyBand
+from ..analyzer.schema import Interval, Results, Study, StudyBand
 from . import numbers
 from .cells import Cell, Column, Row, Span, Table, Verdict
-from .html import environment, page_frame, vega
-from .study_chart import study_chart
 
 
-def study_verdict(found: Study) -> str:
-    """The recommendation in a few sentences."""
-    return _verdict(found).text
+@dataclass(frozen=True)
+class StudyPart:
+    """A study on the page of a run.
+
+    Attributes:
+      found: What the chart draws.
+      sentences: What to take, and why.
+      table: Every size, draw and method.
+    """
+
+    found: Study
+    sentences: tuple[tuple[Span, ...], ...]
+    table: Table
 
 
 def study_table(found: Study) -> Table:
@@ -36,17 +45,16 @@ def study_table(found: Study) -> Table:
     return Table("study", "int8 files by calibration set", columns, rows, _notes(found))
 
 
-def render_study(found: Study, model_name: str) -> str:
-    """The study's page, as one self-contained HTML file."""
-    chart = study_chart(found)
-    return environment().get_template("study.html").render(
-        **page_frame([vega()]),
-        title=numbers.name(model_name) or "model",
-        verdict=_verdict(found),
-        table=study_table(found),
-        charts={chart.id: chart},
-        chart_data={chart.id: chart.specs},
-    )  # fmt: skip
+def study_part(results: Results) -> StudyPart | None:
+    """The study as a part of a run's page; None without one."""
+    found = results.study
+    if found is None:
+        return None
+    sentences = study_verdict(found).sentences
+    if results.calibration is not None:
+        taken = numbers.plural(results.calibration.samples, "sample")
+        sentences += ((Span(f"This run was calibrated on {taken}."),),)
+    return StudyPart(found, sentences, study_table(found))
 
 
 def _row(band: StudyBand, found: Study, draws: bool) -> Row:
@@ -90,7 +98,8 @@ def _notes(found: Study) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _verdict(found: Study) -> Verdict:
+def study_verdict(found: Study) -> Verdict:
+    """The recommendation in a few sentences."""
     best, largest = found.recommended, max(band.size for band in found.bands)
     several = len({band.draw for band in found.bands}) > 1
     drawn = f", drawn {'evenly over the classes' if best.draw == 'balanced' else 'at random'}" if several else ""
@@ -110,8 +119,9 @@ def _verdict(found: Study) -> Verdict:
             Span(_around(plain.held_back_nmse), "figure"), Span("."),
         ))  # fmt: skip
     if best.drop is not None:
+        said = "it loses" if best.drop.low > 0 else "it shows no measurable loss:"
         sentences.append((
-            Span(f"On {numbers.plural(found.evaluation, 'evaluation sample')}, on which nothing was chosen, it loses "),
+            Span(f"On {numbers.plural(found.evaluation, 'evaluation sample')}, on which nothing was chosen, {said} "),
             Span(f"{numbers.interval(best.drop)} points of {found.drop_of}", "figure"), Span("."),
         ))  # fmt: skip
     return Verdict("good", "What to calibrate with", tuple(sentences))

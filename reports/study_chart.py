@@ -14,6 +14,11 @@ _HEIGHT = 320
 HELD_BACK, EVALUATION, ACCURACY = "error, held back", "error, evaluation", "accuracy"
 
 
+def study_charts(found: Study) -> tuple[Chart, ...]:
+    """The chart of a study; none where it has one size: there is no line through one point."""
+    return (study_chart(found),) if len({band.size for band in found.bands}) > 1 else ()
+
+
 def study_chart(found: Study) -> Chart:
     """The error on held-back samples, and where there are evaluation samples the error and the accuracy on them."""
     specs: dict[str, dict[str, Any]] = {}

@@ -343,7 +343,8 @@ def _mix(plan: Plan, graph: Graph) -> Spans:
         spans = [Span("runs "), Span(f"every op{' that can be quantized' if fixed else ''} in {usual}", "figure")]
     elif others == ["float"]:
         spans = [Span("keeps "), Span(f"{tally['float']} of {everything} in float", "figure")]
-        spans.append(Span(f" and the others in {usual}"))
+        rest = "the other one" if tally[usual] == 1 else "the others"
+        spans.append(Span(f" and {rest} in {usual}"))
     else:
         listed = [f"{tally[usual]} of {everything} in {usual}", *(f"{tally[name]} in {name}" for name in others)]
         spans = [Span("runs "), Span(f"{', '.join(listed[:-1])} and {listed[-1]}", "figure")]

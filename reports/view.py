@@ -9,6 +9,7 @@ from .card import card
 from .cells import View
 from .comparison import comparison_table, drop_bars, mismatch_table
 from .device import opinion_part, times_table
+from .flips import Gallery, gallery
 from .network import layer_table, refused_table, strip
 from .panels import panels_part
 from .plan import plan_part
@@ -16,6 +17,7 @@ from .provenance import run_part
 from .ranges import ranges_part
 from .repairs import repair_part
 from .sensitivity import kind_table, sensitivity_part
+from .study import study_part
 from .verdict import build_verdict
 from .weights import weights_part
 
@@ -58,4 +60,13 @@ def build_view(results: Results) -> View:
         budget=budget_part(results),
         panels=panels_part(results),
         weights=weights_part(results),
+        flips=_flips(results),
+        study=study_part(results),
     )
+
+
+def _flips(results: Results) -> Gallery | None:
+    found = results.verification
+    if found is None or found.flips is None or not found.flips.total:
+        return None
+    return gallery(found.flips, found.class_names, "report.json")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ..analyzer.conversion.converter import convert
 from ..analyzer.conversion.devices import second_opinion, unavailable
 from ..analyzer.conversion.type_check import check_types, count_types
-from ..analyzer.conversion.verification import Candidate, evaluate, reference_subset, slow_subset
+from ..analyzer.conversion.verification import Answers, Candidate, reference_subset, run_candidates, slow_subset
+from ..analyzer.conversion.verification import judge as judge_answers
 from ..analyzer.errors import UnsupportedModel
+from ..analyzer.inputs.samples import Samples
 from ..analyzer.measures.calibration import Progress
+from ..analyzer.measures.flips import flips_of
 from ..analyzer.measures.per_sample import Metric
-from ..analyzer.measures.sweep import LabelledSource
 from ..analyzer.network import flatbuffer as fb
 from ..analyzer.network import runtime
 from ..analyzer.network.timing import time_model
-from ..analyzer.schema import SCHEMES, Calibration, Graph, Opinion, Plan, Target, Verification
+from ..analyzer.schema import SCHEMES, Calibration, Flips, Graph, Opinion, Plan, Target, Verification
 from .assignment.choices import uniform_schemes
 from .targets import ANY_TARGET, load_target, schemes_on
 
@@ -36,9 +38,10 @@ def judge(
     calibration: Calibration,
     plan: Plan,
     model: bytes,
-    samples: LabelledSource,
+    samples: Samples,
     *,
     on_calibration: bool,
+    class_names: Sequence[str] = (),
     repaired: bool = False,
     target: Target | None = None,
     metric: Metric | None = None,
@@ -61,6 +64,7 @@ def judge(
       model: The emitted file.
       samples: Evaluation samples.
       on_calibration: Whether they are the calibration samples, for want of others; recorded.
+      class_names: By class index; empty where nobody knows them.
       repaired: Whether `model` was made from a repaired network; then the plan's file without repairs is judged too.
       target: What the plan was made for; None for any runtime of LiteRT.
       metric: See `per_sample.Metric`.
@@ -90,9 +94,10 @@ def judge(
     candidates.append(Candidate("plan", model, kernels="reference", limit=fewer))
     if fewer < len(samples):
         candidates.append(Candidate("plan", model, limit=fewer))
-    evaluations = evaluate(
-        data, graph, candidates, samples, metric=metric, seed=seed, workers=workers, progress=progress
-    )  # fmt: skip
+    answers = run_candidates(data, graph, candidates, samples, workers=workers, progress=progress)
+    evaluations = judge_answers(graph, candidates, answers, samples, metric=metric, seed=seed)
+    # The float network's answers come first; the plan's file is the last of those that see every sample.
+    flips = _flips(graph, samples, answers[0], answers[len(main)], on_calibration)
     return Verification(
         evaluations=evaluations,
         mismatches=check_types(model, graph, plan),
@@ -105,6 +110,8 @@ def judge(
         measured_nmse=next(e.error.nmse for e in evaluations if e.name == "plan"),
         on_calibration=on_calibration,
         opinion=_opinion(target, model, samples, warn),
+        flips=flips,
+        class_names=tuple(class_names) if flips else (),
     )
 
 
@@ -133,8 +140,17 @@ def has_scheme(graph: Graph, scheme: str, target: Target) -> bool:
     return any(op.weights is not None and scheme in schemes_on(target, op, graph) for op in graph.ops)
 
 
+def _flips(
+    graph: Graph, samples: Samples, reference: Answers, found: Answers, on_calibration: bool
+) -> Flips | None:  # fmt: skip
+    """Samples that change their class; the plan was fitted to calibration samples, so theirs would say too little."""
+    if on_calibration or not graph.is_classifier:
+        return None
+    return flips_of(samples, reference.outputs[0], found.outputs[0])
+
+
 def _opinion(
-    target: Target, model: bytes, samples: LabelledSource, warn: Callable[[str], None]
+    target: Target, model: bytes, samples: Samples, warn: Callable[[str], None]
 ) -> Opinion | None:  # fmt: skip
     """What the target's own tool says of the file; a target of LiteRT's has none beside LiteRT."""
     if target.runtime in ("litert", "other"):

@@ -104,21 +104,6 @@ def read_targets(text: str, total: int) -> NDArray[Any]:
     return targets
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names, one a line, the first one of class 0.
-
-    Raises:
-      DataError: It cannot be read as text.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}", "give a text file with a class name a line") from error
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return tuple(line.strip() for line in lines)
-
-
 def read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
     """All arrays of an `.npz` by name, or the one of an `.npy` as `array`; numbers only.
 

@@ -1,18 +1,24 @@
-"""Which samples a quantized file puts into another class, and which classes lose by it. Pure NumPy."""
+"""Which samples a quantized file puts into another class, and which classes lose by it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inputs.samples import Samples
+from ..inputs.thumbnails import thumbnail
 from ..schema import ClassDrop, Flip, Flips
 from .per_sample import agreements, log_softmax, right_answers
 from .statistics import holm, mcnemar_exact, paired_bootstrap
 
 MOST_LISTED = 1000
 """Flips that are listed: a file that answers at random flips nearly all of its samples."""
+
+THUMBNAILS = 24
+"""Flips that are shown with a picture."""
 
 
 def class_drops(
@@ -51,6 +57,24 @@ def class_drops(
             )
         )
     return tuple(sorted(drops, key=lambda drop: (-drop.drop_points.value, drop.p_holm, drop.label)))
+
+
+def flips_of(samples: Samples, reference: np.ndarray, found: np.ndarray) -> Flips:
+    """Samples whose top-1 differs, the surest first, and pictures of the first ones where samples are images.
+
+    Args:
+      samples: That judge; labels where there are some.
+      reference: Scores of the float network, [n, ..., classes], in the order of the samples.
+      found: Scores of the quantized file, the same shape.
+    """
+    places = samples.places
+    origins = [samples.origin(index) for index in range(len(samples))]
+    flips = find_flips(reference, found, samples.labels, places, origins)
+    row_of = np.argsort(places)
+    shown = tuple(
+        replace(flip, thumbnail=thumbnail(samples, int(row_of[flip.index]))) for flip in flips.listed[:THUMBNAILS]
+    )
+    return replace(flips, listed=(*shown, *flips.listed[THUMBNAILS:]))
 
 
 def find_flips(

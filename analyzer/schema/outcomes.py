@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .drops import Flips
 from .interval import Interval as Interval
 from .measurements import OutputError
 from .network import SCHEMES, Format, Graph, Scheme
@@ -178,6 +179,9 @@ class Verification:
       on_calibration: There was no evaluation data; the figures stand on the calibration samples, on which the plan was
         chosen.
       opinion: What the target's own tool says of the file; None where there is no such tool, or it is not installed.
+      flips: Samples that the emitted file puts into another class than the float network does; None unless a classifier
+        was run on evaluation data.
+      class_names: By class index; empty where nobody knows them.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -191,6 +195,8 @@ class Verification:
     measured_nmse: float | None
     on_calibration: bool = False
     opinion: Opinion | None = None
+    flips: Flips | None = None
+    class_names: tuple[str, ...] = ()
 
     def find(self, name: str, subset: bool = False) -> Evaluation | None:
         return next((e for e in self.evaluations if e.name == name and e.subset == subset), None)

@@ -11,6 +11,7 @@ from .network import Graph
 from .outcomes import Plan, Verification
 from .planning import Planning
 from .repairs import RepairLog
+from .study import Study
 from .weights import WeightProfile
 
 
@@ -42,6 +43,7 @@ class Results:
 
     Attributes:
       weights: Of the float network as it came, before any repair.
+      study: Of this network and this data.
       emitted_ranges: Those that the emitted file was made from, where a repair chose others than `calibration` has.
     """
 
@@ -56,3 +58,4 @@ class Results:
     notes: tuple[str, ...] = ()
     weights: tuple[WeightProfile, ...] = ()
     emitted_ranges: Calibration | None = None
+    study: Study | None = None

@@ -18,7 +18,7 @@ from bitplan.strategies.comparison import diff_plans
 
 from .. import results_factory as factory
 from .. import results_planning as planning
-from .. import results_refined, results_repairs
+from .. import results_refined, results_repairs, results_samples
 from .test_page import Visit, browser  # noqa: F401
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 AXE = pathlib.Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = (
     "mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile", "mismatched", "refined", "repaired",
-    "device", "side_by_side",
+    "device", "samples", "side_by_side",
 )  # fmt: skip
 PHONE = {"viewport": {"width": 390, "height": 844}}
 
@@ -65,6 +65,8 @@ def html(name: str) -> str:
         return render(results_refined.refined())
     if name == "repaired":
         return render(results_repairs.repaired())
+    if name == "samples":
+        return render(results_samples.sampled())
     if name == "device":
         return render(planning.on_target(factory.mobilenet(), "ethos-u55", planning.vela()))
     return render(getattr(factory, name)())
@@ -107,7 +109,7 @@ def test_axe_finds_nothing_serious(visit, axe, name):
     assert not [one for one in found if one["impact"] in ("serious", "critical")], said(found)
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "repaired", "mismatched", "unevaluated", "side_by_side"])
+@pytest.mark.parametrize("name", ["mobilenet", "repaired", "mismatched", "unevaluated", "samples", "side_by_side"])
 def test_axe_finds_nothing_serious_in_the_dark(visit, axe, name):
     found = violations(visit(name, color_scheme="dark"), axe)
     assert not [one for one in found if one["impact"] in ("serious", "critical")], said(found)

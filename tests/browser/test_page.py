@@ -12,7 +12,7 @@ from bitplan.reports.view import build_view
 
 from .. import results_factory as factory
 from .. import results_planning as planning
-from .. import results_refined, results_repairs
+from .. import results_refined, results_repairs, results_samples
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +43,8 @@ def folder(tmp_path_factory) -> pathlib.Path:
     (made / "refined.html").write_text(render(results_refined.refined()), encoding="utf-8")
     for name in ("repaired", "without_classes"):
         (made / f"{name}.html").write_text(render(getattr(results_repairs, name)()), encoding="utf-8")
+    (made / "samples.html").write_text(render(results_samples.sampled()), encoding="utf-8")
+    (made / "hostile_samples.html").write_text(render(results_samples.hostile()), encoding="utf-8")
     (made / "hostile_repairs.html").write_text(render(results_repairs.hostile()), encoding="utf-8")
     device = planning.on_target(factory.mobilenet(), "ethos-u55", planning.vela())
     (made / "device.html").write_text(render(device), encoding="utf-8")
@@ -102,7 +104,7 @@ def visit(browser, folder) -> Iterator[object]:
     "name",
     [
         "mobilenet", "islands", "two_layers", "inspected", "unevaluated", "hostile", "refined", "device", "repaired",
-        "without_classes", "hostile_repairs",
+        "without_classes", "hostile_repairs", "samples", "hostile_samples",
     ],
 )  # fmt: skip
 def test_every_chart_is_drawn_offline_without_a_request_or_a_complaint(visit, name):
@@ -129,7 +131,7 @@ def test_text_in_charts_can_be_read_on_a_dark_page(visit):
     assert opened.page.evaluate(fill) == opened.page.evaluate("getComputedStyle(document.body).color")
 
 
-@pytest.mark.parametrize("name", ["islands", "mobilenet", "device", "repaired"])
+@pytest.mark.parametrize("name", ["islands", "mobilenet", "device", "repaired", "samples", "hostile_samples"])
 def test_a_phone_needs_no_sideways_scrolling(visit, name):
     opened = visit(name, viewport={"width": 390, "height": 844})
     opened.drawn()

@@ -22,7 +22,7 @@ IMAGES = 24
 
 @pytest.fixture(scope="module")
 def results(shared, tmp_path_factory):
-    """Ranges and estimated sensitivities from a few images, the frontier of real plans, and a file that was run."""
+    """Ranges and estimated sensitivities from a few images, a frontier of real plans, a file that was run, a study."""
     folder = tmp_path_factory.mktemp("data")
     with np.load(shared / "data" / "cifar10.npz") as data:
         np.savez(
@@ -31,9 +31,11 @@ def results(shared, tmp_path_factory):
     run = api.analyze(
         str(shared / "models" / "mobilenetv2_cifar10_96.tflite"), f"{folder}/few.npz:x",
         evaluation=f"{folder}/few.npz:xe,ye", calibration_samples=IMAGES, resize=96, scale="tf", sensitivity="linear",
-        left_float=False,
+        left_float=False, out=folder / "run",
     )  # fmt: skip
-    return run.plan(pareto="size", allow=("w8a8", "w16a8", "float")).convert().verify().results()
+    run = run.plan(pareto="size", allow=("w8a8", "w16a8", "float")).convert().verify()
+    api.calibrate_study(folder / "run", sizes=(4, 12), seeds=2, methods=("min_max", "mse"), held_back=8)
+    return run.results()
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +68,54 @@ def test_the_page_stays_small_and_stands_in_the_order_of_reading(opened, real):
     assert real.stat().st_size < 2_500_000
     sections = opened.page.eval_on_selector_all("main > section", "all => all.map(one => one.id)")
     assert sections == [
-        "answer", "before-after", "causes", "network", "plan", "layer", "tables", "weights", "calibration", "run"
+        "answer", "before-after", "causes", "network", "plan", "layer", "flips", "study", "tables", "weights",
+        "calibration", "run",
     ]  # fmt: skip
     figures = opened.page.locator(".figures li")
     assert figures.count() == 4
     said = figures.all_inner_texts()
     assert "Flash (file)" in said[0] and "RAM (arena)" in said[1]
     assert "64 images" in said[2] and "±" in said[2] and "predicted, not measured" in said[3]
+
+
+def test_the_images_that_change_their_class_are_seen(opened, results):
+    found = results.verification.flips
+    assert 0 < found.total == len(found.listed) <= 24, "of 64 images a few"
+    page = opened.page
+    cards, pictures = page.locator("#flips li"), page.locator("#flips img")
+    assert cards.count() == pictures.count() == found.total
+    pictures.first.scroll_into_view_if_needed()
+    sizes = page.eval_on_selector_all("#flips img", "all => all.map((one) => [one.naturalWidth, one.naturalHeight])")
+    assert sizes == [[32, 32]] * found.total, "CIFAR-10's own pixels, before they were resized"
+    for card, flip in zip(cards.all_inner_texts(), found.listed, strict=True):
+        for word in (flip.origin, f"class {flip.float_class}, ", f"class {flip.quantized_class}, "):
+            assert word in card
+    assert {int(flip.index) for flip in found.listed} <= set(range(64))
+
+
+def test_the_calibration_study_is_drawn_and_its_chart_follows_the_choice(opened, results):
+    page = opened.page
+    lines = page.locator("[data-chart=study] svg .mark-line.role-mark path")
+    assert lines.count() == 2 and len(results.study.bands) == 4
+    page.locator("[data-choice=study]").select_option("accuracy")
+    page.wait_for_function(
+        "() => document.querySelector('[data-chart=study]').textContent.includes('accuracy on evaluation samples')"
+    )
+    assert page.locator("#table-study tbody tr").count() == 4
+    assert page.locator("#table-study tr.plan").count() == 1
+    assert "This run was calibrated on 24 samples." in page.locator("#study").inner_text()
+
+
+def test_no_box_is_empty_before_a_layer_is_chosen(browser, real):  # noqa: F811
+    visit = Visit(browser, real)
+    visit.page.wait_for_selector("#network .strip a")
+    assert not visit.page.locator(".panel-body").is_visible()
+    visit.page.emulate_media(media="print")
+    assert not visit.page.locator("#layer").is_visible()
+    visit.page.emulate_media(media="screen")
+    visit.page.locator("#network .strip a").first.click()
+    assert visit.page.locator(".panel-body").is_visible()
+    visit.close()
 
 
 def test_a_layer_chosen_in_the_strip_is_chosen_everywhere(opened, results):

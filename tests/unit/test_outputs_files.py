@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 
 import numpy as np
 import pytest
 from bitplan.analyzer.errors import DataError
+from bitplan.analyzer.inputs.class_names import class_names, read_class_names
 from bitplan.analyzer.inputs.dataset import InputSpec, Preprocessing, load_samples
-from bitplan.analyzer.inputs.outputs import OutputSpec, read_class_names, read_outputs, read_targets
+from bitplan.analyzer.inputs.outputs import OutputSpec, read_outputs, read_targets
 from bitplan.analyzer.inputs.thumbnails import thumbnail
 from PIL import Image
+
+from .. import results_factory
 
 BOXES, SCORES = OutputSpec("boxes:0", (5, 4)), OutputSpec("scores", (5,))
 CLASSES = OutputSpec("Identity", (10,), "int8", 0.5, -3)
@@ -131,3 +135,16 @@ def test_floats_and_channels_first_are_pictures_too():
 
 def test_what_is_no_image_has_no_picture():
     assert thumbnail(samples_of(np.random.rand(2, 40).astype(np.float32), (40,)), 0) == ""
+
+
+@pytest.mark.parametrize("written", [b"cat\ndog\n", "Käse\n".encode("latin-1"), None])
+def test_names_beside_a_model_that_do_not_fit_are_left_out_with_a_warning(tmp_path, written):
+    graph = results_factory.mobilenet().graph
+    if written is not None:
+        (tmp_path / "labels.txt").write_bytes(written)
+    warnings = []
+    assert class_names((), graph, None, [tmp_path / "net.tflite"], warnings.append) == ()
+    assert ["classes are called by their numbers" in warning for warning in warnings] == [True] * (written is not None)
+    (tmp_path / "labels.txt").write_text("\n".join("abcdefghij"))
+    assert class_names((), graph, None, [tmp_path / "net.tflite"], warnings.append) == tuple("abcdefghij")
+    assert class_names((), dataclasses.replace(graph, is_classifier=False), None, [tmp_path / "n"], print) == ()

@@ -17,7 +17,7 @@ from bitplan.strategies.comparison import diff_plans
 
 from .. import results_factory as factory
 from .. import results_planning as planning
-from .. import results_refined, results_repairs
+from .. import results_refined, results_repairs, results_samples
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "report.md"
 
@@ -47,9 +47,10 @@ def name(caption):
     "results",
     [
         factory.mobilenet, factory.mismatched, factory.two_layers, factory.regression, results_refined.refined,
-        results_repairs.repaired, lambda: planning.on_target(factory.mobilenet(), "ethos-u55", planning.vela()),
+        results_repairs.repaired, results_samples.sampled,
+        lambda: planning.on_target(factory.mobilenet(), "ethos-u55", planning.vela()),
     ],
-    ids=["mobilenet", "mismatched", "two_layers", "regression", "refined", "repaired", "device"],
+    ids=["mobilenet", "mismatched", "two_layers", "regression", "refined", "repaired", "samples", "device"],
 )  # fmt: skip
 def test_every_chart_and_table_is_explained(results):
     view = build_view(results())

@@ -11,6 +11,10 @@ from bitplan.reports.study_chart import study_chart
 from bitplan.strategies.study import parse_methods, recommend
 
 
+def said(study):
+    return study_verdict(study).text
+
+
 def band(size, method, value, spread=0.0, **more):
     return StudyBand(
         size, "random", method, 3 if spread else 1, Interval(value, value - spread, value + spread), **more
@@ -48,14 +52,17 @@ def study():
 
 
 def test_the_verdict_says_what_to_take_and_what_more_samples_do(study):
-    text = study_verdict(study)
+    text = said(study)
     assert "Take 100 samples and kl ranges" in text and "0.150 (0.140 to 0.160)" in text
     assert "More samples lower it: 0.250 (0.230 to 0.270) with 10, 0.150 (0.140 to 0.160) with 100." in text
     assert "The plain extremes of 100 samples give 0.200 (0.190 to 0.210)." in text
     assert "On 200 evaluation samples, on which nothing was chosen, it loses 2.00 ± 1.50 points of accuracy." in text
+    unsure = dataclasses.replace(study.recommended, drop=Interval(2.0, -0.5, 4.5))
+    text = said(dataclasses.replace(study, recommended=unsure))
+    assert "it shows no measurable loss: 2.00 ± 2.50 points of accuracy." in text and "loses" not in text
     bands = tuple(dataclasses.replace(b, held_back_nmse=study.bands[0].held_back_nmse) for b in study.bands)
-    assert "no more than other samples" in study_verdict(dataclasses.replace(study, bands=bands, recommended=bands[0]))
-    assert "raise it" in study_verdict(
+    assert "no more than other samples" in said(dataclasses.replace(study, bands=bands, recommended=bands[0]))
+    assert "raise it" in said(
         dataclasses.replace(study, bands=(study.bands[3], dataclasses.replace(study.bands[0], size=300, method="kl")))
     )
 
