@@ -97,5 +97,6 @@ def mix(schemes: Sequence[str]) -> str:
 
 
 def lowered(sentence: str) -> str:
-    """A sentence that goes on behind a colon."""
-    return sentence[:1].lower() + sentence[1:]
+    """A sentence that goes on behind a colon; names such as BatchNorm or RAM stay as they are written."""
+    first = sentence.split(" ", 1)[0]
+    return sentence if any(c.isupper() for c in first[1:]) else sentence[:1].lower() + sentence[1:]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..analyzer.schema import Audit, Drop, Interval
 from . import numbers
+from .accuracies import INTERVAL_NOTE, accuracy_cell
 from .attribution import attribution_tables
 from .causes import cause_sentences, causes_table, ruled_out_table
 from .cells import Cell, Column, Row, Span, Table, Verdict
@@ -65,17 +66,20 @@ def files_table(found: Audit) -> Table:
     e = found.evaluation
     n = f"{numbers.plural(e.error.samples, 'sample')}, {numbers.kernels(e.kernels)}"
 
-    def share(value: float | None) -> Cell:
-        return Cell("" if value is None else numbers.percent(value, 2), value)
-
-    rows = (
-        Row((Cell("float"), _size(found.float_bytes), share(e.float_accuracy), Cell(n)), role="float"),
-        Row((Cell("quantized"), _size(found.quantized_bytes), share(e.error.accuracy), Cell(n)), role="plan"),
+    files = (
+        ("float", found.float_bytes, e.float_accuracy, "float"),
+        ("quantized", found.quantized_bytes, e.error.accuracy, "plan"),
+    )
+    rows = tuple(
+        Row((Cell(name), _size(size, found.quantized_bytes), accuracy_cell(share, e.error.samples), Cell(n)), role=role)
+        for name, size, share, role in files
     )
     types = ", ".join(f"{count} {name}" for name, count in sorted(found.tensor_types.items()))
     ratio = numbers.ratio(found.float_bytes, found.quantized_bytes)
-    notes = (f"The quantized file is {ratio} than the float .tflite. Its tensors: {types}.",)
-    return Table("files", "The two files", columns, rows, notes)
+    notes = [f"The quantized file is {ratio} than the float .tflite. Its tensors: {types}."]
+    if e.error.accuracy is not None:
+        notes.append(INTERVAL_NOTE)
+    return Table("files", "The two files", columns, rows, tuple(notes))
 
 
 def render_audit(found: Audit, model_name: str, times: Mapping[str, float] | None = None) -> str:
@@ -104,8 +108,8 @@ def _gallery(drop: Drop | None) -> Gallery | None:
     return gallery(drop.flips, drop.class_names, "audit.json") if drop and drop.flips else None
 
 
-def _size(size_bytes: int) -> Cell:
-    return Cell(numbers.megabytes(size_bytes), size_bytes)
+def _size(size_bytes: int, beside: int) -> Cell:
+    return Cell(numbers.megabytes(size_bytes, beside=beside), size_bytes)
 
 
 def _verdict(found: Audit) -> Verdict:

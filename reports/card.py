@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..analyzer.schema import Evaluation, Plan, Results
 from . import amounts, numbers
+from .accuracies import span
 from .panel_cells import Figure
 from .sources import sample_word
 
@@ -25,8 +26,8 @@ def card(results: Results) -> tuple[Figure, ...]:
 def _flash(before: Evaluation, after: Evaluation) -> Figure:
     return Figure(
         amounts.FLASH,
-        numbers.megabytes(before.file_bytes),
-        numbers.megabytes(after.file_bytes),
+        numbers.megabytes(before.file_bytes, beside=after.file_bytes),
+        numbers.megabytes(after.file_bytes, beside=before.file_bytes),
         numbers.ratio(before.file_bytes, after.file_bytes),
         "the float .tflite and the emitted one",
     )
@@ -56,7 +57,7 @@ def _quality(before: Evaluation, after: Evaluation, results: Results) -> Figure:
             numbers.percent(before.error.accuracy, 2),
             numbers.percent(error.accuracy, 2),
             change,
-            basis,
+            f"{basis}; 95 % interval {span(error.accuracy, error.samples)}",
         )
     if drop is not None and after.drop_of == "metric" and error.metric is not None and before.error.metric is not None:
         change = f"drop {numbers.interval(drop)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..analyzer.schema import CAUSES, NOT_TESTABLE, Audit, Cause, Interval
 from . import numbers
+from .amounts import lowered
 from .cells import Cell, Column, Row, Span, Table
 
 _NEARLY_EQUAL = 0.2
@@ -48,10 +49,10 @@ def cause_sentences(found: Audit) -> list[list[Span]]:
     if not found.causes:
         return []
     first = found.causes[0]
-    sentences = [[Span(f"The largest cause of its error: {_lowered(CAUSES[first.name].meaning)}")]]
+    sentences = [[Span(f"The largest cause of its error: {lowered(CAUSES[first.name].meaning)}")]]
     if first.layer:
         several = f", the worst of {first.layers}" if first.layers > 1 else ""
-        sentences[0] = [Span(f"The largest cause of its error: {_lowered(CAUSES[first.name].meaning[:-1])} ("),
+        sentences[0] = [Span(f"The largest cause of its error: {lowered(CAUSES[first.name].meaning[:-1])} ("),
                         Span(numbers.name(first.layer), "name"), Span(f"{several}).")]  # fmt: skip
     if first.share_of_error is not None:
         sentences.append(_effect(first))
@@ -87,7 +88,7 @@ def _lost(cause: Cause) -> str:
 def _row(cause: Cause) -> Row:
     kind = CAUSES[cause.name]
     return Row((
-        Cell(_title(cause.name), cause.name, f"{kind.meaning} Mended: {_lowered(kind.counterfactual)}"),
+        Cell(_title(cause.name), cause.name, f"{kind.meaning} Mended: {lowered(kind.counterfactual)}"),
         Cell(numbers.name(cause.layer), cause.layer, is_name=True,
              detail=f"and {cause.layers - 1} more" if cause.layers > 1 else ""),
         _share(cause.share_of_error, cause.share_interval, cause.samples),
@@ -127,7 +128,3 @@ def _stands_on(found: Audit) -> str:
 
 def _title(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _lowered(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]

@@ -140,7 +140,7 @@ def _ranking(ranking: Ranking, unit: str, logarithmic: bool) -> dict[str, Any]:
     if logarithmic:
         scale, axis = alt.Scale(type="log", domain=[floor, top * 1.25], nice=False), decades(floor, top * 1.25)
     else:
-        scale, axis = alt.Scale(domain=[0, top * 1.02], nice=False), alt.Axis(format="~g")
+        scale, axis = alt.Scale(domain=[0, top * 1.02], nice=False), alt.Axis(format="~r")
     tall = len(order) > 1
     encode: dict[str, Any] = {"y": alt.Y("label:N", sort=order, title=None), "tooltip": _tooltip()}
     offset: dict[str, Any] = {"yOffset": alt.YOffset("part:N", sort=list(PART_COLOURS))} if tall else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..analyzer.schema import Evaluation, Graph, Results, Verification
 from . import amounts, numbers
+from .accuracies import INTERVAL_NOTE, accuracy_cell
 from .cells import Bar, Cell, Column, Row, Table
 from .repair_gain import UNREPAIRED
 from .sources import sample_word
@@ -47,15 +48,15 @@ def comparison_table(results: Results) -> Table | None:
         Column("SQNR", "Signal-to-quantization-noise ratio at the output, dB; higher is better", True),
         Column("Measured on", "Number of samples, and the kernels that computed"),
     ]
-    first = evaluations[0]
+    first, smallest = evaluations[0], min(e.file_bytes for e in evaluations)
     rows = []
     for e in sorted(evaluations, key=lambda e: (_aside(e, first), -e.error.samples if _aside(e, first) else 0)):
         cells = [
             Cell(e.name, e.name, detail=_paired(e, word)),
-            Cell(numbers.megabytes(e.file_bytes, 3), e.file_bytes, f"{numbers.count(e.file_bytes)} bytes"),
+            Cell(numbers.megabytes(e.file_bytes, 3, smallest), e.file_bytes, f"{numbers.count(e.file_bytes)} bytes"),
             Cell(numbers.kibibytes(e.arena_bytes), e.arena_bytes, f"{numbers.count(e.arena_bytes)} bytes"),
             _ratio_cell(e, graph),
-            *([_share(e.error.accuracy)] if has_accuracy else []),
+            *([accuracy_cell(e.error.accuracy, e.error.samples)] if has_accuracy else []),
             *([_number(e.error.metric)] if has_metric else []),
             *([_drop(e)] if drop_of else []),
             *([_p(None if e.name == "float" else e.mcnemar_p)] if has_p else []),
@@ -149,6 +150,8 @@ def _notes(results: Results, drop_of: str) -> tuple[str, ...]:
     notes = []
     if drop_of:
         notes.append("± is half of the 95 % interval of the difference, paired over the same samples.")
+    if any(e.error.accuracy is not None for e in verification.evaluations):
+        notes.append(INTERVAL_NOTE)
     if drop_of == "agreement":
         notes.append("No labels were given: agreement with the float model stands in for accuracy.")
     if any(e.subset for e in verification.evaluations):

@@ -145,8 +145,7 @@ def data_value(cell: Cell) -> Any:
 
     value = cell.value
     text = _sortable(value) if isinstance(value, float) else "" if value is None else str(value)
-    alone = not (cell.detail or cell.href or cell.is_name)
-    return "" if text == cell.text and alone else markupsafe.Markup(' data-value="{}"').format(text)
+    return "" if text == cell.text and not cell.detail else markupsafe.Markup(' data-value="{}"').format(text)
 
 
 def _sortable(value: float) -> str:

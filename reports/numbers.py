@@ -60,9 +60,16 @@ def large(number: int) -> str:
     return count(number)
 
 
-def megabytes(size_bytes: int, decimals: int = 2) -> str:
-    """A file's size in MB (10^6 bytes); KiB where two decimals of a MB would say too little."""
-    if abs(size_bytes) >= SMALL_FILE:
+def megabytes(size_bytes: int, decimals: int = 2, beside: int | None = None) -> str:
+    """A file's size in MB (10^6 bytes); KiB where two decimals of a MB would say too little.
+
+    Args:
+      size_bytes: What to write.
+      decimals: Of a MB.
+      beside: A size that it is read against: both get the unit of the smaller one.
+    """
+    smaller = abs(size_bytes) if beside is None else min(abs(size_bytes), beside)
+    if smaller >= SMALL_FILE:
         return f"{fixed(size_bytes / 1e6, decimals)} MB"
     return kibibytes(size_bytes)
 
@@ -158,7 +165,7 @@ def ratio(base_bytes: int, size_bytes: int) -> str:
 
 
 def interval(figure: Interval, decimals: int = 2) -> str:
-    """`0.58 ± 0.52`; `0.58 (0.10 to 1.30)` where the interval is lopsided.
+    """`0.58 ± 0.52`; `0.58 (0.10 to 1.30)` where the interval is lopsided, or where `±` would say another thing of 0.
 
     More decimals than asked for where the width would read as 0 and is not.
     """
@@ -166,7 +173,9 @@ def interval(figure: Interval, decimals: int = 2) -> str:
     half = (figure.high - figure.low) / 2
     while decimals < 5 and half and round(half, decimals) == 0:
         decimals += 1
-    if abs(above - below) <= 0.4 * half + 10.0**-decimals:
+    # "2.3 ± 2.5" would put 0 into an interval from 0.2 to 5.2.
+    same = (abs(figure.value) > half) == figure.excludes_zero
+    if abs(above - below) <= 0.4 * half + 10.0**-decimals and same:
         return f"{_plain(figure.value, decimals)} ± {_plain(half, decimals)}"
     low, high = _plain(figure.low, decimals), _plain(figure.high, decimals)
     return f"{_plain(figure.value, decimals)} ({low} to {high})"

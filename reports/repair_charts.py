@@ -40,7 +40,7 @@ def _waterfall(part: RepairPart) -> dict[str, Any]:
     fills = ["transparent" if kind == DROPPED else _COLOURS[kind] for kind in kinds]
     # Room on the right for the figure beside the longest bar.
     scale = alt.Scale(domain=[low - 0.02 * reach, high + 0.16 * reach], nice=False, zero=False)
-    x = alt.X("start:Q", title=part.axis, scale=scale, axis=alt.Axis(format="~g"))
+    x = alt.X("start:Q", title=part.axis, scale=scale, axis=alt.Axis(format="~r"))
     y = alt.Y("label:N", title=None, axis=alt.Axis(grid=False)).scale(domain=order)
     base = alt.Chart(data([_row(fall) for fall in falls])).encode(y=y)
     bars = base.mark_bar(strokeWidth=1.6, height={"band": 0.56}).encode(
@@ -117,7 +117,7 @@ def _training(part: RepairPart) -> dict[str, Any]:
     legend = alt.Legend() if len(names) > 1 else None
     encode = {
         "x": alt.X("step:Q", title="steps", axis=alt.Axis(format="d", tickMinStep=1)),
-        "y": alt.Y("error:Q", title=part.error, axis=alt.Axis(format="~g")).scale(zero=True),
+        "y": alt.Y("error:Q", title=part.error, axis=alt.Axis(format="~r")).scale(zero=True),
         "color": alt.Color("repair:N", title=None, legend=legend).scale(domain=names, range=colours),
     }
     tooltip = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..analyzer.schema import Evaluation, Interval, PlanDiff, Results
 from . import amounts, numbers
+from .accuracies import wilson
 from .device import TIMES
 from .verdict import build_verdict
 
@@ -93,7 +94,9 @@ def side_figures(side: Side) -> SideFigures:
         arena_bytes=arena,
         arena_by=arena_by,
         nmse=emitted.error.nmse if emitted else nmse,
-        accuracy=_wilson(emitted.error.accuracy, emitted.error.samples) if emitted else None,
+        accuracy=wilson(emitted.error.accuracy, emitted.error.samples)
+        if emitted and emitted.error.accuracy is not None
+        else None,
         float_accuracy=emitted.float_accuracy if emitted and emitted.error.accuracy is not None else None,
         drop=emitted.drop_points if emitted else None,
         drop_of=emitted.drop_of if emitted and emitted.drop_points else "",
@@ -117,13 +120,3 @@ def _arena(results: Results, emitted: Evaluation | None) -> tuple[int | None, st
         return emitted.arena_bytes, whose
     predicted = results.plan.predicted_arena_bytes if results.plan else None
     return predicted, whose if predicted is not None else ""
-
-
-def _wilson(share: float | None, samples: int) -> Interval | None:
-    """A share with its 95 % score interval (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    if share is None or samples <= 0:
-        return None
-    ends = binomtest(round(share * samples), samples).proportion_ci(0.95, "wilson")
-    return Interval(share, float(ends.low), float(ends.high))

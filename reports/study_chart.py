@@ -65,7 +65,7 @@ def _spec(found: Study, rows: list[Row], title: str, *, is_share: bool) -> dict[
     dash = alt.StrokeDash("draw:N", legend=None).scale(domain=list(DRAWS), range=[*_DASHES])
     x = alt.X("size:Q", title="samples in the set", axis=alt.Axis(values=sizes, format="d"))
     x = x.scale(type="log", nice=False, padding=12)
-    form = ".2%" if is_share else "~g"
+    form = ".2%" if is_share else "~r"
     logarithmic = not is_share and all(row["low"] > 0 for row in rows)
     scale = alt.Scale(type="log", nice=False, padding=12) if logarithmic else alt.Scale(zero=False)
     y = alt.Y("value:Q", title=title, scale=scale, axis=alt.Axis(format=form, tickCount=5))

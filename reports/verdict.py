@@ -284,14 +284,21 @@ def _over_baseline(results: Results, measured: Evaluation | None) -> Spans:
     baseline, _ = _baseline(results)
     if baseline is None or measured is None or not same_basis(baseline, measured):
         return []
-    more = measured.file_bytes - baseline.file_bytes
-    flash = f"{numbers.signed_bytes(more)} of flash" if more else "no more flash"
-    facts = [flash]
+    changes = [("flash", measured.file_bytes - baseline.file_bytes, numbers.signed_bytes)]
     if results.plan and amounts.runs_litert(results.plan):
-        ram = measured.arena_bytes - baseline.arena_bytes
-        facts.append(f"{'+' if ram > 0 else ''}{numbers.kibibytes(ram)} of RAM" if ram else "no more RAM")
-    compared = "than" if all(fact.startswith("no more") for fact in facts) else "over"
+        changes.append(("RAM", measured.arena_bytes - baseline.arena_bytes, _signed_kibibytes))
+    if all(change <= 0 for _, change, _ in changes):
+        facts = [f"{words(-change).lstrip('+')} less {what}" if change else f"no more {what}"
+                 for what, change, words in changes]  # fmt: skip
+        compared = "than"
+    else:
+        facts = [f"{words(change)} of {what}" if change else f"no more {what}" for what, change, words in changes]
+        compared = "over"
     return [Span(", "), Span(" and ".join(facts), "figure"), Span(f" {compared} {baseline.name},")]
+
+
+def _signed_kibibytes(change: int) -> str:
+    return f"{'+' if change > 0 else ''}{numbers.kibibytes(change)}"
 
 
 def _arena_bytes(plan: Plan, emitted: Evaluation | None, opinion: Opinion | None) -> int | None:
@@ -311,14 +318,15 @@ def _near_budget(size: int, budget: int | None) -> str:
 def _against_float(size: int, graph: Graph) -> str:
     if size == graph.file_bytes:
         return "the size of the float .tflite"
-    return f"{numbers.ratio(graph.file_bytes, size)} than the float .tflite of {numbers.megabytes(graph.file_bytes)}"
+    before = numbers.megabytes(graph.file_bytes, beside=size)
+    return f"{numbers.ratio(graph.file_bytes, size)} than the float .tflite of {before}"
 
 
 def _budget(size: int, budget: int | None) -> str:
     if budget is None:
         return ""
     alike = numbers.megabytes(size) == numbers.megabytes(budget)
-    words = f"{numbers.count(budget)} bytes" if alike else numbers.megabytes(budget)
+    words = f"{numbers.count(budget)} bytes" if alike else numbers.megabytes(budget, beside=size)
     return f"; {'within' if size <= budget else 'OVER'} the budget of {words}"
 
 

@@ -8,6 +8,7 @@ from bitplan.analyzer.schema import SCHEMES, Frontier, FrontierPoint, Graph, Res
 
 from . import results_factory as factory
 from . import results_planning as planning
+from . import results_samples as samples
 
 
 def large(copies: int = 16, plans: int = 100) -> Results:
@@ -35,7 +36,7 @@ def large(copies: int = 16, plans: int = 100) -> Results:
     plan = factory.plan(many, {}, 1, 0.0)
     known = planning.planning(many, plan)
     return dataclasses.replace(
-        base,
+        samples.sampled(),
         graph=many,
         planning=dataclasses.replace(known, frontier=_frontier(many, plans)),
         calibration=dataclasses.replace(calibration, ranges=ranges),

@@ -132,7 +132,7 @@ function show(layer) {
     scroll.setAttribute("role", "region");
     scroll.setAttribute("aria-label", "Schemes of this layer");
     scroll.append(schemes(layer, heads));
-    text.append(element("h4", "Schemes it could have"), scroll);
+    text.append(element("h4", "Schemes it could have, and what each would change of the plan"), scroll);
   }
   text.append(facts(layer.op));
   const row = element("p");
@@ -240,6 +240,32 @@ function opened() {
   section.scrollIntoView();
 }
 
+// --- finding by name ------------------------------------------------------------------------------------------------
+
+const finder = document.getElementById("find-layer");
+const PICKED = "insertReplacementText";
+
+// The layer of this number or name, else the first whose name has every word.
+function closest(text) {
+  const words = text.toLocaleLowerCase("en").split(/\s+/).filter(Boolean);
+  const has = (layer) => words.every((word) => layer.name.toLocaleLowerCase("en").includes(word));
+  return words.length ? (find(text.trim()) ?? layers().layers.find(has)) : undefined;
+}
+
+function search() {
+  const layer = closest(finder.value);
+  const asked = finder.value.trim();
+  finder.parentElement.querySelector("output").textContent = layer || !asked ? "" : "No layer has such a name.";
+  if (!layer) return;
+  from = finder;
+  bitplan.choose(layer.op);
+}
+
+function suggest() {
+  if (finder.list.childElementCount) return;
+  finder.list.append(...layers().layers.map((layer) => Object.assign(element("option"), { value: layer.name })));
+}
+
 // --- the strip's cells are one stop of the tab key, and the arrow keys go from cell to cell ------------------------------
 
 const cells = [...document.querySelectorAll("#network .strip a")];
@@ -276,6 +302,13 @@ function neighbour(target, key) {
   return next?.querySelector("a[href^='#op-']");
 }
 
+// A table's layers are one stop of the tab key too: without this, a reader tabs through every row of every table.
+function roveIn(body, to) {
+  const anchors = [...body.querySelectorAll("a[href^='#op-']")];
+  const current = to ?? anchors.find((anchor) => !anchor.closest("tr").hidden);
+  for (const anchor of anchors) anchor.tabIndex = anchor === current ? 0 : -1;
+}
+
 // --- listening ------------------------------------------------------------------------------------------------------
 
 if (section) {
@@ -307,6 +340,7 @@ if (section) {
       if (!to) return;
       event.preventDefault();
       if (cells.includes(to)) rove(to);
+      else roveIn(to.closest("tbody"), to);
       to.focus();
       if (panel.classList.contains("sheet")) {
         from = to;
@@ -318,6 +352,17 @@ if (section) {
     button.addEventListener("click", () => step(Number(button.dataset.step)));
   }
   panel.querySelector("[data-close]").addEventListener("click", close);
+  finder.addEventListener("focus", suggest);
+  finder.addEventListener("keydown", (event) => event.key === "Enter" && search());
+  // A suggestion that was picked replaces the text; typing does not.
+  finder.addEventListener("input", (event) => (event.inputType ?? PICKED) === PICKED && search());
+  for (const table of document.querySelectorAll("table:has(tbody a[href^='#op-'])")) {
+    const body = table.tBodies[0];
+    roveIn(body);
+    const input = document.querySelector(`[data-filter="${table.id.slice(6)}"]`);
+    input?.addEventListener("input", () => roveIn(body));
+    table.tHead.addEventListener("click", () => roveIn(body));
+  }
   addEventListener("hashchange", opened);
   rove();
   opened();

@@ -13,7 +13,7 @@ from bitplan.reports.html import render
 
 from .. import results_factory as factory
 from ..results_large import large
-from .test_page import Visit, browser  # noqa: F401
+from .visits import Visit
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def real(results, tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture
-def opened(browser, real) -> Iterator[Visit]:  # noqa: F811
+def opened(browser, real) -> Iterator[Visit]:
     visit = Visit(browser, real)
     visit.drawn()
     yield visit
@@ -106,7 +106,7 @@ def test_the_calibration_study_is_drawn_and_its_chart_follows_the_choice(opened,
     assert "This run was calibrated on 24 samples." in page.locator("#study").inner_text()
 
 
-def test_no_box_is_empty_before_a_layer_is_chosen(browser, real):  # noqa: F811
+def test_no_box_is_empty_before_a_layer_is_chosen(browser, real):
     visit = Visit(browser, real)
     visit.page.wait_for_selector("#network .strip a")
     assert not visit.page.locator(".panel-body").is_visible()
@@ -173,7 +173,7 @@ def test_the_keyboard_goes_from_cell_to_cell_and_into_the_panel(opened):
 
 
 @pytest.mark.parametrize("key", ["1", "expanded_conv_depthwise"])
-def test_a_link_to_a_layer_opens_on_it(browser, real, key):  # noqa: F811
+def test_a_link_to_a_layer_opens_on_it(browser, real, key):
     visit = Visit(browser, real)
     visit.url = f"{real.as_uri()}#layer={key}"
     visit.page.goto("about:blank")
@@ -243,7 +243,7 @@ def test_what_a_layers_panel_says_comes_from_the_weights_themselves(results, sha
         assert profile.zeroed[bits] == zero.mean()
 
 
-def test_hostile_names_are_text_in_the_panel(browser, made_up):  # noqa: F811
+def test_hostile_names_are_text_in_the_panel(browser, made_up):
     visit = Visit(browser, made_up)
     page = visit.page
     page.wait_for_selector("#network .strip a")
@@ -260,7 +260,7 @@ def test_hostile_names_are_text_in_the_panel(browser, made_up):  # noqa: F811
     visit.close()
 
 
-def test_without_javascript_nothing_of_the_panels_is_shown_and_the_tables_are(browser, real):  # noqa: F811
+def test_without_javascript_nothing_of_the_panels_is_shown_and_the_tables_are(browser, real):
     visit = Visit(browser, real, java_script_enabled=False)
     assert not visit.page.locator("#layer").is_visible() and not visit.page.locator("#budget").is_visible()
     assert visit.page.locator("#table-weights tbody tr").count() == 53
@@ -269,7 +269,7 @@ def test_without_javascript_nothing_of_the_panels_is_shown_and_the_tables_are(br
 
 
 @pytest.mark.parametrize("media", ["screen", "print"])
-def test_a_phone_and_paper_hold_the_panel(browser, real, media):  # noqa: F811
+def test_a_phone_and_paper_hold_the_panel(browser, real, media):
     visit = Visit(browser, real, viewport={"width": 390, "height": 844})
     visit.drawn()
     visit.page.locator("#network .strip a").nth(4).click()
@@ -282,7 +282,7 @@ def test_a_phone_and_paper_hold_the_panel(browser, real, media):  # noqa: F811
     visit.close()
 
 
-def test_a_thousand_ops_and_a_hundred_plans_open_in_two_seconds_and_stay_under_six_megabytes(browser, tmp_path):  # noqa: F811
+def test_a_thousand_ops_and_a_hundred_plans_open_in_two_seconds_and_stay_under_six_megabytes(browser, tmp_path):
     path = tmp_path / "large.html"
     path.write_text(render(large()), encoding="utf-8")
     assert path.stat().st_size < 6_000_000

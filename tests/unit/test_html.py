@@ -204,7 +204,8 @@ def test_sort_values_are_numbers_that_a_browser_reads():
     assert page.data_value(Cell("∞", float("inf"))) == ' data-value="Infinity"'
     assert page.data_value(Cell("x", float("nan"))) == ' data-value=""'
     assert page.data_value(Cell("≈ 0.33", 1 / 3)) == ' data-value="0.3333333"'
-    assert page.data_value(Cell('a"<b>', 'a"<b>', is_name=True)) == ' data-value="a&#34;&lt;b&gt;"'
+    assert page.data_value(Cell("a\u2026", 'a"<b>', is_name=True)) == ' data-value="a&#34;&lt;b&gt;"'
+    assert page.data_value(Cell("a", "a", is_name=True, href="#op-1")) == ""
     # What is shown sorts by itself.
     assert (
         page.data_value(Cell("", None))

@@ -57,6 +57,12 @@ def test_a_ratio_says_its_direction():
     assert numbers.ratio(100_000, 99_999) == ">1.00× smaller"
 
 
+def test_sizes_beside_each_other_have_one_unit():
+    assert [numbers.megabytes(size, beside=51_904) for size in (317_488, 51_904)] == ["310 KiB", "50.7 KiB"]
+    assert numbers.megabytes(51_904, beside=317_488) == "50.7 KiB"
+    assert numbers.megabytes(8_924_416, beside=2_717_392) == "8.92 MB"
+
+
 @pytest.mark.parametrize(
     ("figure", "decimals", "text"),
     [
@@ -67,6 +73,9 @@ def test_a_ratio_says_its_direction():
         (Interval(0.58, 0.1, 1.9), 2, "0.58 (0.10 to 1.90)"),
         (Interval(0.02, 0.0, 0.04), 1, "0.02 ± 0.02"),
         (Interval(0.0, 0.0, 0.0), 1, "0.0 ± 0.0"),
+        # A sum of both halves that reaches 0 although the interval does not, and the other way round.
+        (Interval(2.34, 0.24, 5.2), 1, "2.3 (0.2 to 5.2)"),
+        (Interval(2.0, -0.1, 3.6), 1, "2.0 (−0.1 to 3.6)"),
     ],
 )
 def test_an_interval_keeps_its_width_visible(figure, decimals, text):

@@ -11,12 +11,14 @@ import jsonschema
 import pytest
 from bitplan.analyzer.errors import UsageError
 from bitplan.comparing import Comparison, compare
+from bitplan.reports.accuracies import wilson
 from bitplan.reports.html import render_side_by_side
 from bitplan.reports.notebook import comparison_html
 from bitplan.reports.side_by_side import build_side_by_side, comparison_json, comparison_schema
 from bitplan.reports.side_by_side_charts import side_by_side_charts
 from bitplan.reports.side_figures import Side
 from bitplan.strategies.comparison import diff_plans
+from scipy.stats import binomtest
 
 from .. import results_factory as factory
 from .. import results_planning as planning
@@ -55,6 +57,13 @@ def test_every_run_has_its_own_figures(pair):
     assert before["Accuracy"].detail == "float: 86.50 %"
     assert after["Measured on"].text == "5000 samples, XNNPACK"
     assert before["Predicted latency"].detail == "no device: counted in bits"
+
+
+@pytest.mark.parametrize(("right", "samples"), [(0, 5), (5, 5), (221, 256), (4325, 5000), (1, 1)])
+def test_wilsons_interval_is_scipys(right, samples):
+    ends = binomtest(right, samples).proportion_ci(0.95, "wilson")
+    found = wilson(right / samples, samples)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=1e-12)
 
 
 def test_an_accuracys_interval_is_wilsons(pair):

@@ -17,8 +17,8 @@ def help_of(results, chart_id):
 
 
 def test_few_rows_have_no_filter_and_many_have_one():
-    assert 'data-filter="' not in render(factory.two_layers())
-    assert 'data-filter="layers"' in render(factory.mobilenet())
+    assert 'id="filter-' not in render(factory.two_layers())
+    assert 'id="filter-layers"' in render(factory.mobilenet())
 
 
 def test_two_bars_are_no_chart_and_their_table_stays():

@@ -200,15 +200,36 @@ def test_no_interval_without_its_number_of_samples_and_kernels(name):
     assert ("both on " in said and "(XNNPACK)" in said) or said.count("(XNNPACK)") == said.count("±")
 
 
-def test_a_file_as_large_as_int8_takes_no_more_than_that():
+@pytest.mark.parametrize(
+    ("flash", "ram", "words"),
+    [
+        (0, 0, "no more flash and no more RAM than int8 everywhere"),
+        (-38_672, 0, "38 672 bytes less flash and no more RAM than int8 everywhere"),
+        (-38_672, 2048, "−38 672 bytes of flash and +2.0 KiB of RAM over int8 everywhere"),
+        (912, 0, "+912 bytes of flash and no more RAM over int8 everywhere"),
+    ],
+)
+def test_what_a_file_takes_more_or_less_than_int8(flash, ram, words):
     results = factory.mobilenet()
     judged = results.verification
     int8 = next(e for e in judged.evaluations if e.name == "int8 everywhere" and not e.subset)
     same = tuple(
-        dataclasses.replace(e, file_bytes=int8.file_bytes, arena_bytes=int8.arena_bytes)
+        dataclasses.replace(e, file_bytes=int8.file_bytes + flash, arena_bytes=int8.arena_bytes + ram)
         if e.name == "plan" and not e.subset
         else e
         for e in judged.evaluations
     )
-    said = text(build_view(with_evaluations(results, same)))
-    assert "no more flash and no more RAM than int8 everywhere" in said
+    assert words in text(build_view(with_evaluations(results, same)))
+
+
+def test_a_small_file_and_its_float_parent_have_one_unit():
+    results = factory.mobilenet()
+    small = tuple(
+        dataclasses.replace(e, file_bytes={"float": 317_488, "plan": 51_904}.get(e.name, 90_576))
+        for e in results.verification.evaluations
+    )
+    graph = dataclasses.replace(results.graph, file_bytes=317_488)
+    view = build_view(dataclasses.replace(with_evaluations(results, small), graph=graph))
+    assert "50.7 KiB (6.12× smaller than the float .tflite of 310 KiB" in text(view)
+    assert (view.card[0].before, view.card[0].after) == ("310 KiB", "50.7 KiB")
+    assert {row.cells[1].text for row in view.comparison.rows} == {"310 KiB", "50.7 KiB", "88.5 KiB"}

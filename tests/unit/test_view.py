@@ -254,6 +254,18 @@ def test_only_fused_relu6_has_a_share_at_6(mobilenet):
     assert at6["expanded_conv_project"].value is None and at6["Conv1"].value > 0
 
 
+def test_every_measured_accuracy_has_its_interval(mobilenet):
+    place = [column.label for column in mobilenet.comparison.columns].index("Accuracy")
+    cells = [row.cells[place] for row in mobilenet.comparison.rows]
+    assert all(cell.detail.endswith("\xa0%") and "\xa0to\xa0" in cell.detail for cell in cells)
+    # 4325 of 5000: Wilson's interval by hand, (0.865 + z²/2n ± z sqrt(0.865 * 0.135 / n + z²/4n²)) / (1 + z²/n).
+    assert (cells[0].text, cells[0].detail) == ("86.50 %", "85.5\xa0to\xa087.4\xa0%")
+    assert mobilenet.card[2].basis == "5000 images, XNNPACK; 95 % interval 84.9\xa0to\xa086.9\xa0%"
+    assert any("(Wilson)" in note for note in mobilenet.comparison.notes)
+    # Answers like float's, without labels, are no accuracy.
+    assert not any("(Wilson)" in note for note in build_view(factory.two_layers()).comparison.notes)
+
+
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 

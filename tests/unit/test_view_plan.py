@@ -220,5 +220,7 @@ def test_an_interval_stands_with_every_drop():
 
 def test_amounts_name_their_unit():
     assert amounts.mix(["w8a8", "float", "w8a8"]) == "2 w8a8, 1 float"
+    assert amounts.lowered("The file is too large.") == "the file is too large."
+    assert amounts.lowered("BatchNorm, folded") == "BatchNorm, folded" and amounts.lowered("") == ""
     assert (amounts.file_size(217_640), amounts.file_size(2_176_400)) == ("0.2176 MB", "2.176 MB")
     assert amounts.amount("latency", 1.5, "ms") == "1.50 ms" and amounts.amount("bops", 2.5e9, "") == "2.50 G"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import pytest
 from bitplan.analyzer.schema import HeldBackError, Interval, KernelAgreement, Likeness, RepairStep, Results
 from bitplan.reports.charts import build_charts
+from bitplan.reports.figures import draw_figures
 from bitplan.reports.repair_cells import RepairPart
 from bitplan.reports.summary import markdown_summary
 from bitplan.reports.view import build_view
@@ -99,6 +101,17 @@ def test_the_outline_is_the_dropped_step(part):
     assert [kind for kind, colour in looks.items() if colour == "transparent"] == ["dropped"]
     levels = [row["level"] for rows in spec["datasets"].values() for row in rows if "level" in row]
     assert levels == [3.32, 2.34, 1.56, 1.56, 0.20]
+
+
+def test_tens_of_points_are_written_out_on_the_axis():
+    steps = tuple(
+        dataclasses.replace(step, drop_before=repairs.drop(37.8, 3.6), drop_after=repairs.drop(2.4, 0.9))
+        for step in repairs.steps()[:1]
+    )
+    charts = build_charts(with_log(steps=steps))
+    svg = next(f.svg for f in draw_figures([c for c in charts if c.id == "waterfall"], "net"))
+    texts = re.findall(r">([^<>]+)</text>", svg)
+    assert {"0", "10", "20", "30", "40"} <= set(texts) and not any("e+" in text for text in texts)
 
 
 def test_where_nothing_was_tried_there_is_no_waterfall():
