@@ -23,6 +23,7 @@ from .analyzer.network.runtime import DEFAULT_WORKERS
 from .analyzer.runs import RunFolder, content_key
 from .analyzer.schema import Attribution, Audit, AuditCause, Drop, Evaluation, Graph, LayerShare, Measurement
 from .drops import DropOptions, read_brought, study_drop
+from .preparing import prepare
 from .session import Reporter, Run, silent
 from .strategies.audit import find_causes
 from .strategies.causes.case import Case
@@ -73,8 +74,6 @@ def audit(
     Raises:
       UnsupportedModel: The second file is not quantized, or is no child of the first.
     """
-    from .api import prepare
-
     brings = DropOptions(**{f.name: options.pop(f.name) for f in fields(DropOptions) if f.name in options})
     what_to_do = calibration is not None if what_to_do is None else what_to_do
     if what_to_do:

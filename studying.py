@@ -16,6 +16,7 @@ from .analyzer.schema import Study
 from .analyzer.units import UnitStore
 from .delivery import write_report
 from .opening import open_run
+from .preparing import prepare
 from .record import Measured, data_warnings, study_key
 from .run_data import calibration_samples, evaluation_samples, held_back_samples
 from .session import Reporter, Run, ignore, silent
@@ -93,8 +94,6 @@ def calibrate_study(
       RunFolderError: A folder holds no run.
       UsageError: A size, a number or a method makes no sense, or a run is given data.
     """
-    from .api import prepare
-
     names = parse_methods(methods)
     wanted = tuple(sorted(set(sizes)))
     if not wanted or wanted[0] < 1 or wanted[-1] > LARGEST_POOL or min(seeds, held_back) < 1:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..analyzer.schema import Results
-from .cells import Bar, Dot, Ranking, SensitivityPart, View
+from .cells import Bar, Dot, Ranking, SensitivityPart
 from .chart_parts import (
     BASELINE_COLOUR,
     CHOSEN,
@@ -27,6 +27,7 @@ from .chart_parts import (
     told,
 )
 from .frontier_chart import frontier_chart
+from .parts import View
 from .repair_charts import training_chart, waterfall_chart
 from .study_chart import study_charts
 from .view import build_view

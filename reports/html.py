@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from ..analyzer.schema import Results
 from . import amounts
 from .budget import block as budget_block
-from .cells import Cell, Sparkline, Table, View
+from .cells import Cell, Sparkline, Table
 from .chart_parts import vega_lite_version
 from .charts import charts_of
 from .panel_charts import panel_specs
 from .panels import block as panel_block
+from .parts import View
 from .view import build_view
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from ..analyzer.schema import Results
 from . import numbers
 from .budget import budget_part
 from .card import card
-from .cells import View
 from .comparison import comparison_table, drop_bars, mismatch_table
 from .device import opinion_part, times_table
 from .flips import Gallery, gallery
 from .network import layer_table, refused_table, strip
 from .panels import panels_part
+from .parts import View
 from .plan import plan_part
 from .provenance import run_part
 from .ranges import ranges_part

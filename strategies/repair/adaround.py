@@ -9,15 +9,13 @@ lowered is the squared error of the layer's output behind its activation plus th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from .schedule import Schedule
 from .weight_grid import WeightGrid
-
-if TYPE_CHECKING:
-    from .rounding import Schedule
 
 Tensor = Any
 _ZETA, _GAMMA = 1.1, -0.1

@@ -20,6 +20,7 @@ from ...analyzer.network.constants import replace_constants
 from ...analyzer.schema import Calibration, Graph, Plan
 from ...analyzer.silence import import_tensorflow
 from .passage import Passage, Stop
+from .schedule import Schedule
 
 if TYPE_CHECKING:
     from .adaround import Learner
@@ -29,33 +30,6 @@ _LEARNING_SHARE = 0.6
 """Of a time budget; the rest is for computing what the layers read and answer."""
 _LEAST_ITERATIONS = 100
 """With fewer, most weights are still undecided in the end."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How rounding is learned.
-
-    Attributes:
-      iterations: Steps of Adam for each layer; fewer where a time budget does not allow them.
-      batch: Output positions in a step.
-      rows: Output positions of each layer that are learned from, of all samples together.
-      rate: Adam's, constant.
-      pressure: Weight of the regulariser's mean over all weights, where 1 is the mean squared error that nearest
-        rounding of this layer brings to its output.
-      warm_up: Share of the steps without the regulariser.
-      narrow_bits: Weights of which widths get the grid with the least error of the output; others get one that ends at
-        a channel's largest weight.
-      seed: Of the output positions.
-    """
-
-    iterations: int = 500
-    batch: int = 256
-    rows: int = 8192
-    rate: float = 0.1
-    pressure: float = 30.0
-    warm_up: float = 0.2
-    narrow_bits: tuple[int, ...] = (4, 8)
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from .distillation import Training, distill
 from .equalization import equalize
 from .material import Effort, Made, Material, Network
 from .ranges import choose_ranges
-from .rounding import Schedule, learn_rounding
+from .rounding import learn_rounding
+from .schedule import Schedule
 
 _ROUNDING_SAMPLES = 1024
 

@@ -19,7 +19,8 @@ from bitplan.analyzer.network.differentiable.nodes import read_network
 from bitplan.analyzer.network.graph import build_graph
 from bitplan.analyzer.schema import Plan
 from bitplan.strategies.repair.patches import patches_of
-from bitplan.strategies.repair.rounding import Schedule, learn_rounding
+from bitplan.strategies.repair.rounding import learn_rounding
+from bitplan.strategies.repair.schedule import Schedule
 from converter_networks import RELU6, conv_net, noise
 
 pytestmark = pytest.mark.slow

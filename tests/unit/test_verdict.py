@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 from bitplan.analyzer.schema import Interval, Results
-from bitplan.reports.cells import Cell, View
+from bitplan.reports.cells import Cell
+from bitplan.reports.parts import View
 from bitplan.reports.view import build_view
 
 from .. import results_factory as factory

@@ -9,7 +9,8 @@ import pathlib
 import pytest
 from bitplan.analyzer.schema import Format, Histogram, Range, Results
 from bitplan.reports import ranges
-from bitplan.reports.cells import Cell, Table, View
+from bitplan.reports.cells import Cell, Table
+from bitplan.reports.parts import View
 from bitplan.reports.view import RANDOM_BANNER, build_view
 
 from .. import results_factory as factory

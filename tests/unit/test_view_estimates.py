@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 from bitplan.analyzer.schema import Results
-from bitplan.reports.cells import Cell, Table, View
+from bitplan.reports.cells import Cell, Table
+from bitplan.reports.parts import View
 from bitplan.reports.view import build_view
 
 from .. import results_factory as factory

@@ -8,9 +8,10 @@ import math
 
 import pytest
 from bitplan.analyzer.schema import Frontier, FrontierPoint, Results, Rival
-from bitplan.reports.cells import FrontierDot, FrontierPart, Table, View
+from bitplan.reports.cells import FrontierDot, FrontierPart, Table
 from bitplan.reports.charts import build_charts
 from bitplan.reports.frontier_chart import frontier_chart
+from bitplan.reports.parts import View
 from bitplan.reports.view import build_view
 
 from .. import results_factory as factory

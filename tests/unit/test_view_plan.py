@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from bitplan.analyzer.schema import Interval, Price, Results
 from bitplan.reports import amounts
-from bitplan.reports.cells import View
 from bitplan.reports.limits import price_sentence
+from bitplan.reports.parts import View
 from bitplan.reports.summary import markdown_summary, plan_summary
 from bitplan.reports.view import build_view
 
