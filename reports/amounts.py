@@ -52,6 +52,11 @@ def latency_label(plan: Plan | None) -> str:
     return "Work" if plan is not None and plan.target == _ANY else "Latency"
 
 
+def latency_title(plan: Plan) -> str:
+    """The same above a column of figures, with their unit: `Latency, ms`."""
+    return f"{latency_label(plan)}, {MS if plan.latency_unit == MS else f'{numbers.TIMES} int8'}"
+
+
 def latency_note(plan: Plan) -> str:
     """What a predicted latency is counted in."""
     target = numbers.name(plan.target)

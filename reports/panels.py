@@ -165,7 +165,7 @@ def _columns(results: Results, reasoned: bool) -> tuple[tuple[str, str], ...]:
         columns += [
             ("File", "Change of the file, movement ops and conversions at the borders included"),
             ("Predicted error", "Change of the plan's predicted output error (nmse)"),
-            (amounts.latency_label(results.plan), f"Change. {amounts.latency_note(results.plan)}"),
+            (amounts.latency_title(results.plan), f"Change. {amounts.latency_note(results.plan)}"),
             ("Fits", "Whether the plan would keep its limits"),
         ]
     return tuple(columns)
@@ -184,7 +184,7 @@ def _choices(
         if errors:
             cells.append(_alone(name, errors.get(name, {}).get(op.index), weighted))
         if reason and plan:
-            cells += _steps(others.get(name), plan) if name != scheme else ["", "", "", ""]
+            cells += _steps(others.get(name)) if name != scheme else ["", "", "", ""]
         found.append(Choice(name, tuple(cells), name == scheme))
     return tuple(found)
 
@@ -198,17 +198,12 @@ def _alone(name: str, error: LayerError | None, weighted: bool) -> str:
     return numbers.marked(numbers.significant(error.nmse), error.exact)
 
 
-def _steps(other: Alternative | None, plan: Plan) -> list[str]:
+def _steps(other: Alternative | None) -> list[str]:
     if other is None:
         return ["", "", "", "not allowed"]
-    latency = "0" if not other.latency_change else _latency(other.latency_change, plan)
+    latency = "0" if not other.latency_change else numbers.signed(other.latency_change)
     size = "0 bytes" if not other.bytes_change else numbers.signed_bytes(other.bytes_change)
     return [size, numbers.signed(other.noise_change), latency, "yes" if other.fits else "no"]
-
-
-def _latency(change: float, plan: Plan) -> str:
-    unit = amounts.MS if plan.latency_unit == amounts.MS else f"{numbers.TIMES} int8"
-    return f"{numbers.signed(change)} {unit}"
 
 
 def _why(op: Op, reason: Reason | None, plan: Plan | None) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def reason_table(results: Results) -> Table | None:
         Column("#", "Position in execution order", True),
         Column("Scheme"),
         Column("Bytes", "Of its weights, bias and scales", True),
-        Column(_latency_head(plan), f"Of the op alone. {amounts.latency_note(plan)}", True),
+        Column(amounts.latency_title(plan), f"Of the op alone. {amounts.latency_note(plan)}", True),
         Column("Error", "Its share of the predicted output error (nmse)", True),
         Column("Share", "Of the predicted error of all ops", True),
         Column("Gain over the next cheaper", "Output error (nmse) that the next smaller scheme would add", True),
@@ -50,11 +50,6 @@ def reason_table(results: Results) -> Table | None:
         )
         rows.append(Row(cells))
     return Table("reasons", "Why this plan, op by op", columns, tuple(rows), _NOTES)
-
-
-def _latency_head(plan: Plan) -> str:
-    unit = amounts.MS if plan.latency_unit == amounts.MS else f"{numbers.TIMES} int8"
-    return f"{amounts.latency_label(plan)}, {unit}"
 
 
 def _order(scheme: str) -> int | None:
