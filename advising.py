@@ -71,16 +71,18 @@ def advise(
     return found, {name: round(milliseconds, 4) for name, milliseconds in times.items()}
 
 
-def check_wishes(calibration: Any, target: str, time_budget: str) -> None:
+def check_wishes(calibration: Any, target: str, size_budget: str, time_budget: str) -> None:
     """Rejects what can be seen to be wrong before anything long is started.
 
     Raises:
       DataError: There is no calibration data.
-      UsageError: The target or the time cannot be read.
+      UsageError: The target, the size or the time cannot be read.
     """
     if calibration is None:
         raise DataError("other files are made from calibration data", "give --calibration, or leave --options out")
     load_target(target)
+    if size_budget.strip():
+        parse_size(size_budget, 1)  # of any float file: only whether it can be read
     _seconds(time_budget)
 
 

@@ -12,7 +12,6 @@ from .commands import command_line, writing
 from .options import (
     TARGETS,
     Balanced,
-    Budget,
     CalibrationData,
     EvaluationData,
     Force,
@@ -68,6 +67,14 @@ DeviceOutputs = Annotated[
         help="What a board answered to the vectors of `bitplan export-vectors`: is it what LiteRT answers?",
     ),
 ]
+FileBudget = Annotated[
+    str,
+    typer.Option(
+        "--size-budget",
+        metavar="SIZE",
+        help="Of the hybrid plan: 2.75MB, 310KiB or 3.2x (than float). Unless given: QUANTIZED's size + 3 %.",
+    ),
+]
 ClassNames = Annotated[
     pathlib.Path | None,
     typer.Option(metavar="FILE", help="A class name a line; else the folders' names, or labels.txt beside a model."),
@@ -105,7 +112,7 @@ def audit(
     samples: Annotated[int, typer.Option(min=1, help="Take so many samples to find where the error comes from.")] = 256,
     options: OptionsOption = None,
     target: TargetOption = TARGETS[0],
-    size_budget: Budget = None,
+    size_budget: FileBudget = "",
     time_budget: TimeBudget = "5m",
     seed: Seed = 0,
     out: Out = pathlib.Path("bitplan-audit"),
@@ -126,7 +133,7 @@ def audit(
             float_model, quantized, evaluation=evaluation, calibration=calibration, resize=resize, scale=scale,
             preprocess=preprocess, metric=metric or None, set_metric=set_metric or None, targets=targets,
             reference=reference, device=device, class_names=class_names or (), samples=samples,
-            what_to_do=options, target=target, size_budget=size_budget or "", time_budget=time_budget,
+            what_to_do=options, target=target, size_budget=size_budget, time_budget=time_budget,
             seed=seed, out=out, force=force, trust_model=trust_model, workers=workers, command=command_line(),
             reporter=console.reporter, warn=console.warn,
         )  # fmt: skip

@@ -77,19 +77,22 @@ def audit(
     brings = DropOptions(**{f.name: options.pop(f.name) for f in fields(DropOptions) if f.name in options})
     what_to_do = calibration is not None if what_to_do is None else what_to_do
     if what_to_do:
-        check_wishes(calibration, target, time_budget)
+        check_wishes(calibration, target, size_budget, time_budget)
     if evaluation is None:
         raise DataError("an audit needs evaluation data", "give --evaluation FILE.npz:x,y")
     brought = read_quantized(quantized) if isinstance(quantized, str | pathlib.Path) else quantized
-    folder = None if out is None else RunFolder.create(out, force, key=content_key("audit", brought))
     run = prepare(
         float_model, calibration if calibration is not None else evaluation, evaluation=evaluation,
         calibration_samples=samples, seed=seed, workers=workers, reporter=reporter,
         compare_data=calibration is not None, **options,
     )  # fmt: skip
     pair = _paired(run, brought)
+    # Only now: a wrong second file must not mark the folder as its own.
+    folder = None if out is None else RunFolder.create(out, force, key=content_key("audit", brought))
     paths = [pathlib.Path(p) for p in (quantized, float_model) if isinstance(p, str | pathlib.Path)]
     whole, drop = _dropped(run, pair, brings, paths)
+    if folder is not None:  # of an earlier audit, perhaps of other data
+        folder.discard("audit.json", "report.html")
     found = _explained(run, pair, whole, drop)
     times: Mapping[str, float] = {}
     if what_to_do:
@@ -161,7 +164,6 @@ def _explained(run: Run, pair: _Pair, whole: Evaluation, drop: Drop) -> Audit:
     judged, studied, seed = run.evaluation_data, run.calibration_data, run.inputs.options.seed
     assert judged is not None and studied is not None, "an audit has data"
     opened, graph, file = pair.opened, pair.graph, pair.flatbuffer
-    (same,) = evaluate(run.flatbuffer, graph, [pair.candidate], studied, seed=seed, workers=run.workers)
     divided = _divided(run, pair, studied)
     extremes = sample_extremes(run.flatbuffer, graph, studied, workers=run.workers)
     trial = find_causes(
@@ -179,8 +181,8 @@ def _explained(run: Run, pair: _Pair, whole: Evaluation, drop: Drop) -> Audit:
         total_ops=opened.coverage.total_ops,
         unmatched=tuple(item.op for item in opened.alignment.unmatched if not item.harmless),
         parts_nmse=sum(source.nmse for source in divided.sources),
-        measured_nmse=same.error.nmse,
-        samples=len(studied),
+        measured_nmse=divided.measured_nmse,
+        samples=divided.samples,
         external_buffers=fb.has_external_buffers(file),
         causes=trial.found,
         ruled_out=trial.others,
@@ -199,11 +201,15 @@ class _Divided:
       attribution: Its shares; None where the network has an op without gradients, and sources were run one at a time.
       sources: The same as rows, worst first.
       errors: By (part, op or input tensor), as `Case.errors` has it.
+      measured_nmse: Of the file itself on the samples that it was divided on.
+      samples: So many.
     """
 
     attribution: Attribution | None
     sources: tuple[AuditCause, ...]
     errors: Mapping[tuple[str, int], float]
+    measured_nmse: float
+    samples: int
 
 
 def _divided(run: Run, pair: _Pair, studied: Samples) -> _Divided:
@@ -213,7 +219,8 @@ def _divided(run: Run, pair: _Pair, studied: Samples) -> _Divided:
             run.flatbuffer, graph, pair.flatbuffer, studied.take(_DIVIDED_ON), opened=pair.opened,
             workers=workers, progress=run.reporter("Putting the file's numbers into the float network"),
         )  # fmt: skip
-        return _Divided(found, tuple(map(_share_cause, found.layers)), _errors_by_place(graph, found.layers))
+        sources, errors = tuple(map(_share_cause, found.layers)), _errors_by_place(graph, found.layers)
+        return _Divided(found, sources, errors, found.measured_nmse, found.samples)
     progress = run.reporter("Reading the float network")
     ranges = calibrate(run.flatbuffer, graph, studied, workers=workers, progress=progress)
     measured = measure_alone(
@@ -223,7 +230,11 @@ def _divided(run: Run, pair: _Pair, studied: Samples) -> _Divided:
     total = sum(m.error.nmse for m in measured)
     ranked = sorted(measured, key=lambda m: (-m.error.nmse, m.source.id))
     errors = {(m.source.part, _place(m)): m.error.nmse for m in measured}
-    return _Divided(None, tuple(_cause(graph, m, total) for m in ranked), errors)
+    (same,) = evaluate(
+        run.flatbuffer, graph, [pair.candidate], studied, seed=run.inputs.options.seed, workers=workers
+    )  # fmt: skip
+    sources = tuple(_cause(graph, m, total) for m in ranked)
+    return _Divided(None, sources, errors, same.error.nmse, len(studied))
 
 
 def _errors_by_place(graph: Graph, layers: Sequence[LayerShare]) -> dict[tuple[str, int], float]:

@@ -62,7 +62,11 @@ def check(
       UsageError: There is no limit to check, or no such drop was measured.
     """
     if not (max_drop or max_bytes or max_metric_drop is not None):
-        raise UsageError("there is nothing to check", "give --max-drop 1pt, --max-bytes 2.8MB, or both")
+        raise UsageError(
+            "there is nothing to check", "give --max-drop 1pt, --max-bytes 2.8MB or --max-metric-drop 0.01, or several"
+        )
+    if max_metric_drop is not None and not (math.isfinite(max_metric_drop) and max_metric_drop >= 0):
+        raise UsageError(f"a metric cannot be held to a drop of {max_metric_drop:g}", "give a number, 0 or more")
     judged = _judged(folder)
     evaluation = judged.evaluation
     points, metric = None, None
@@ -133,6 +137,10 @@ def _judged(folder: str | pathlib.Path) -> _Judged:
         remedy = "audit it with labelled evaluation data, and without --metric"
         of_set = audit.drop.set_metric if audit.drop is not None else None
         return _Judged(audit.evaluation, audit.float_bytes, "audit", remedy, set_metric=of_set)
+    if not opened.has("inputs"):
+        raise RunFolderError(
+            f"{folder} holds neither a run nor a finished audit", "run `bitplan run` or `bitplan audit` first"
+        )
     verification = open_run(folder).verification
     if verification is None:
         raise RunFolderError(f"{folder} has no verification of the file that is in it", "run `bitplan verify` first")

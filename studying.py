@@ -218,7 +218,7 @@ def _ground(run: Run, wish: _Wish) -> tuple[Ground, Design]:
         kept = pool.subset(indices)
         pool = pool.subset([index for index in range(len(pool)) if index not in indices])
         run.warn(
-            f"the calibration data holds no further samples: files are compared on {len(kept)} of its "
+            f"the calibration data holds no further samples that may judge: files are compared on {len(kept)} of its "
             f"{len(pool) + len(kept)}, and sets are drawn from the others"
         )
     if evaluation is not None and wish.evaluation_samples is not None:

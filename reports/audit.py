@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..analyzer.schema import Audit, Drop, Interval
 from . import numbers
@@ -22,6 +24,33 @@ _SHARE_TO_NAME = 0.3
 """Above this share one source is the story; below it, naming one would mislead."""
 
 
+@dataclass(frozen=True)
+class _Wording:
+    """What the figures of the sources are: shares of an error that was divided, or errors of each source alone."""
+
+    title: str
+    error: str
+    share: str
+    rest: str
+    whole: str
+
+
+_ALONE = _Wording(
+    "Where the error comes from, one source at a time",
+    "nmse at the network's output, this source alone in the float network",
+    "of the sum over all sources",
+    "interaction of errors, bias rounding and kernels",
+    "what its sources add up to",
+)
+_DIVIDED = _Wording(
+    "Where the error comes from, layer by layer",
+    "this source's share of the nmse at the network's output",
+    "of the file's own error on the same samples",
+    "the kernels' own error, and what dividing by a path through all sources at once leaves out",
+    "its error",
+)
+
+
 def audit_verdict(found: Audit) -> str:
     """The answer in a few sentences."""
     return _verdict(found).text
@@ -29,12 +58,13 @@ def audit_verdict(found: Audit) -> str:
 
 def audit_table(found: Audit) -> Table:
     """The sources of the file's error, worst first."""
+    wording = _ALONE if found.attribution is None else _DIVIDED
     columns = (
         Column("Layer", "as the float network names it"),
         Column("Op"),
         Column("Source", "what of it is quantized"),
-        Column("Output error", "nmse at the network's output, this source alone in the float network", numeric=True),
-        Column("Share", "of the sum over all sources", numeric=True),
+        Column("Output error", wording.error, numeric=True),
+        Column("Share", wording.share, numeric=True),
         Column("Evidence"),
     )
     rows = tuple(
@@ -55,9 +85,9 @@ def audit_table(found: Audit) -> Table:
     sums = (
         f"The sources sum to {numbers.significant(found.parts_nmse)}; the file itself has "
         f"{numbers.significant(found.measured_nmse)} on the same {numbers.plural(found.samples, 'sample')}. What is "
-        "between the two is interaction of errors, bias rounding and kernels."
+        f"between the two is {wording.rest}."
     )
-    return Table("sources", "Where the error comes from, one source at a time", columns, rows, (matched + lost, sums))
+    return Table("sources", wording.title, columns, rows, (matched + lost, sums))
 
 
 def files_table(found: Audit) -> Table:
@@ -121,6 +151,8 @@ def _verdict(found: Audit) -> Verdict:
     if found.external_buffers:
         sentences.append([Span("Its buffers lie behind the flatbuffer: TFLite Micro reads such a file as garbage.")])
     drop = found.evaluation.drop_points
+    if drop is not None and math.isnan(drop.value):
+        drop = None
     real = drop is not None and drop.low > 0
     label = "A real drop" if real else "No drop that these samples can show" if drop else "Output error only"
     return Verdict("fair" if real else "open" if drop is None else "good", label, tuple(map(tuple, sentences)))
@@ -135,12 +167,18 @@ def _drop(found: Audit) -> list[Span]:
             Span(numbers.significant(e.error.nmse), "figure"),
             Span(f"{n}."),
         ]
+    if math.isnan(drop.value):
+        return [
+            Span("What the quantized file loses cannot be told: the metric is "), Span("not a number", "figure"),
+            Span(f" for some samples{n}."),
+        ]  # fmt: skip
     word = {"accuracy": "points of accuracy", "agreement": "% of the float model's answers"}.get(e.drop_of, "of metric")
     p = "" if e.mcnemar_p is None else f"; exact McNemar test {numbers.p_value(e.mcnemar_p)}"
     said = "loses" if drop.low > 0 else "shows no significant loss:"
-    figure = numbers.interval(drop)
+    decimals = 4 if e.drop_of == "metric" else 2  # a metric of one's own has any unit
+    figure = numbers.interval(drop, decimals)
     if drop.high < 0:
-        said, figure = "gains", numbers.interval(Interval(-drop.value, -drop.high, -drop.low))
+        said, figure = "gains", numbers.interval(Interval(-drop.value, -drop.high, -drop.low), decimals)
     return [
         Span(f"The quantized file {said} "),
         Span(f"{figure} {word}", "figure"),
@@ -175,13 +213,13 @@ def _coverage(found: Audit) -> list[Span]:
 def _source(found: Audit) -> list[Span]:
     if not found.sources:
         return [Span("No source of error could be found in the file.")]
-    worst = found.sources[0]
+    worst, whole = found.sources[0], (_ALONE if found.attribution is None else _DIVIDED).whole
     if worst.share_of_error < _SHARE_TO_NAME:
         return [Span("The error is spread: no single source has more than "),
                 Span(numbers.percent(worst.share_of_error), "figure"), Span(" of it.")]  # fmt: skip
     return [
         Span(numbers.percent(worst.share_of_error), "figure"),
-        Span(f" of what its sources add up to enters at the {worst.name} of "),
+        Span(f" of {whole} enters at the {worst.name} of "),
         Span(numbers.name(worst.layer), "name"),
         Span("."),
     ]

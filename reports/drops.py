@@ -102,7 +102,12 @@ def _device_sentence(device: DeviceJudgement) -> Sentence:
     runtime = f"LiteRT's {numbers.kernels(gap.reference)}" if gap.reference == "reference" else "LiteRT with XNNPACK"
     n = numbers.plural(gap.samples, "sample")
     if gap.equal == gap.samples:
-        return [Span(f"The device answers exactly what {runtime} does, on all "), Span(n, "figure"), Span(".")]
+        every = max(one.samples for one in device.against_file)
+        where = (
+            "the one sample of its file" if gap.samples == every == 1 else f"{'all ' if gap.samples > 1 else 'the '}{n}"
+        )
+        few = "" if gap.samples == every else f" that these ran, of {numbers.count(every)}"
+        return [Span(f"The device answers exactly what {runtime} does, on "), Span(where, "figure"), Span(f"{few}.")]
     differ = numbers.count(gap.samples - gap.equal)
     steps = "" if gap.max_steps is None else f", by at most {numbers.significant(gap.max_steps)} steps of its scale"
     first = device.differing[0]

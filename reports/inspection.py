@@ -40,7 +40,8 @@ def inspection_verdict(found: FileInspection) -> Verdict:
         sentences.append((Span(f"It shows {listed}."),))
     else:
         sentences.append((Span("Nothing in it contradicts itself or is known to cost accuracy."),))
-    sentences.append((Span("What that costs, one file cannot tell: give the float model and evaluation data too."),))
+    what = "What that costs" if seen else "Whether it lost accuracy"
+    sentences.append((Span(f"{what}, one file cannot tell: give the float model and evaluation data too."),))
     return Verdict("open", "One file alone", tuple(sentences))
 
 

@@ -131,7 +131,7 @@ def parse_methods(names: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in found if name not in METHODS]
     if unknown or not found:
         problem = f"there is no way to choose ranges called {', '.join(unknown)}" if unknown else "no method is named"
-        raise UsageError(problem, f"choose from {', '.join((*METHOD_NAMES, *METHODS))}")
+        raise UsageError(problem, f"choose from {', '.join(dict.fromkeys((*METHOD_NAMES, *METHODS)))}")
     return found
 
 

@@ -85,6 +85,8 @@ def unreadable(path: Path, error: Exception, part: str = "") -> DataError:
       error: NumPy's.
       part: What of it, before the path.
     """
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"there is no file {path}", "check the path")
     # To NumPy whatever is none of its own files may be a pickle.
     if not part and path.is_file() and not _starts_like_numpy(path):
         return DataError(f"{path} is neither an .npz nor an .npy file", "write it with np.savez or np.save")

@@ -75,7 +75,10 @@ def set_metric_drop(
     )
 
 
-_REMEDY = "it is called as metric(outputs, targets) for all samples at once and answers one number"
+_REMEDY = (
+    "it is called as metric(outputs, targets) for all samples at once, with a tuple of outputs where the model has "
+    "several, and answers one number"
+)
 
 
 def _call(

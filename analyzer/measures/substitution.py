@@ -219,7 +219,8 @@ class Substituted:
                 if progress:
                     progress(number * len(variants) + k + 1, batches * len(variants))
         wanted = _joined(reference)
-        return np.array([squared_errors(wanted, _joined(answer)) for answer in answers]).reshape(len(variants), -1)
+        found = [squared_errors(wanted, _joined(answer)) for answer in answers]
+        return np.array(found, np.float64).reshape(len(variants), len(samples))
 
     @property
     def batch_size(self) -> int:

@@ -17,11 +17,12 @@ class AuditCause:
     """One source of a quantized file's error, measured alone in the float network.
 
     Attributes:
-      name: `weights`, `activation` or `input`.
+      name: `weights`, `activation` or `input`; a kind of `LayerShare` where the error was divided.
       layer: Label of the op, or of the input.
       opcode: TFLite's name; "" for an input.
       nmse: At the network's output.
-      share_of_error: Of the sum over all sources, 0 to 1.
+      share_of_error: Of the file's own error where it was divided (below 0 where the source undoes others' error), else
+        of the sum over all sources, 0 to 1.
       evidence: What was measured, in words.
     """
 
@@ -38,12 +39,14 @@ class Audit:
     """A float model beside a quantized file of it.
 
     Attributes:
-      sources: What of the file is quantized, each measured alone, worst first.
+      sources: What of the file is quantized, worst first: each with its share of `attribution`, or measured alone where
+        there is none.
       evaluation: The quantized file on all evaluation samples.
       matched_ops, total_ops: How many of the float network's ops were found in the file.
       unmatched: Keys of those that were not.
       parts_nmse: Sum of the sources.
-      measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is interaction and kernels.
+      measured_nmse: Of the file itself on the same samples; what `parts_nmse` misses of it is kernels, and, of
+        sources measured alone, interaction.
       samples: On which the sources stand.
       external_buffers: Whether buffers lie behind the flatbuffer, where TFLite Micro reads garbage.
       causes: Why the file is worse, each mended alone and run, worst first.

@@ -150,7 +150,7 @@ CAUSES: Mapping[str, CauseKind] = {
         2,
     ),
     "activation_rounding": CauseKind(
-        "Activations are rounded too coarsely for this network, though their ranges are right.",
+        "Activations are rounded too coarsely for this network.",
         "No activation rounded.",
         "16-bit activations or float for the worst layers (bitplan plan).",
         2,
@@ -180,8 +180,9 @@ class Cause:
       layer: Label of the layer that was mended; of the worst one where several were; "" where none can be named.
       layers: How many layers or tensors were mended together.
       status: `tested` (it is a cause: mending it takes error away), `ruled_out` or `not_testable`.
-      share_of_error: How much of the output error goes when this alone is mended, with its interval over samples: 1 is
-        all of it, negative where the mend makes it worse. None where no run can tell.
+      share_of_error: How much of the output error goes when this alone is mended: 1 is all of it, negative where the
+        mend makes it worse. None where no run can tell.
+      share_interval: Its 95 % interval over samples; None also where there is only one sample.
       samples: That the share stands on.
       accuracy_recovered: Points of accuracy (or of agreement with the float model where there are no labels) that
         mending this alone gives back, paired; None where no classes are scored, or it was not measured.

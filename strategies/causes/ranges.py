@@ -98,8 +98,19 @@ class _Origin:
         return cls(like if like < studied else np.inf, shares.size, below, unlike)
 
     def is_few(self, studied: int) -> bool:
-        """Whether the ranges are those of few samples of this data."""
-        return self.ends > 0 and self.below <= 0.1 and self.like <= min(_FEW, studied / _FEW_SHARE)
+        """Whether the ranges are surely those of few samples of this data: a handful of ends may look so by chance."""
+        if not self.ends or self.below > 0.1:
+            return False
+        return self.like * _upper_factor(self.ends) <= min(_FEW, studied / _FEW_SHARE)
+
+
+def _upper_factor(ends: int) -> float:
+    """Upper end of the 95 % interval of `_Origin.like`, in units of it.
+
+    -k ln u is exponential, so twice its sum over m ends is chi-squared with 2 m degrees of freedom; the quantile is
+    Wilson and Hilferty's.
+    """
+    return float((1 - 1 / (9 * ends) + 1.96 / (3 * np.sqrt(ends))) ** 3)
 
 
 def _end_shares(case: Case, grid: Shared) -> list[float]:
@@ -121,7 +132,10 @@ def _unlike_input(case: Case, grid: Shared) -> str:
         return ""
     lows, highs = case.extremes.minima[inputs[0]], case.extremes.maxima[inputs[0]]
     step = grid.grid.scale
-    beyond = max(grid.grid.maximum - grid.high, grid.low - grid.grid.minimum) / grid.span
+    low, high = grid.low, grid.high
+    if grid.grid.bits == 16:  # symmetric, whatever was calibrated on: one of its ends says nothing
+        low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+    beyond = max(grid.grid.maximum - high, low - grid.grid.minimum) / max(high - low, grid.span)
     missing = 0.0
     for short, share in (
         (grid.high - grid.grid.maximum, float((highs <= grid.grid.maximum + step).mean())),

@@ -105,7 +105,7 @@ class Bench:
     def _cause(self, mend: Mend, share: Interval, said: str, samples: int) -> Cause:
         return Cause(
             mend.name, mend.layer, TESTED, share.value, said, CAUSES[mend.name].remedy, layers=mend.layers,
-            share_interval=share, samples=samples,
+            share_interval=_over(share, samples), samples=samples,
         )  # fmt: skip
 
     def _against(self, mend: Mend, share: Interval, samples: int) -> Cause:
@@ -141,7 +141,7 @@ class Bench:
         said = f"the file itself run on {other.said}, the best of {tried} ways: {_fall(self.errors, errors)}"
         cause = Cause(
             other.name, other.layer, TESTED, share.value, said, CAUSES[other.name].remedy, layers=1,
-            share_interval=share, samples=len(errors),
+            share_interval=_over(share, len(errors)), samples=len(errors),
         )  # fmt: skip
         return Found(cause, errors, frozenset(), other)
 
@@ -155,7 +155,7 @@ class Bench:
         share = share_of_error(self.errors[:count], errors, self._seed)
         said = f"reference kernels instead of XNNPACK: {_fall(self.errors[:count], errors)}"
         cause = Cause(
-            name, "", TESTED, share.value, said, CAUSES[name].remedy, share_interval=share, samples=count
+            name, "", TESTED, share.value, said, CAUSES[name].remedy, share_interval=_over(share, count), samples=count
         )  # fmt: skip
         return Found(cause, errors, _KERNELS) if is_effective(share) else replace(cause, status=RULED_OUT)
 
@@ -218,8 +218,17 @@ _NO_WAY = {
 _KERNELS: Touched = frozenset({("kernels", "")})
 
 
+def _over(share: Interval, samples: int) -> Interval | None:
+    """An interval over samples; one sample has none."""
+    return share if samples > 1 else None
+
+
 def _fall(before: np.ndarray, after: np.ndarray) -> str:
-    return f"the output error goes from {before.mean():.4g} to {after.mean():.4g} on {len(after)} samples"
+    return f"the output error goes from {before.mean():.4g} to {after.mean():.4g} on {_samples(len(after))}"
+
+
+def _samples(number: int) -> str:
+    return f"{number} sample{'' if number == 1 else 's'}"
 
 
 def _taken(share: float) -> str:

@@ -123,3 +123,11 @@ def test_a_spoiled_layer_has_the_largest_share_and_takes_it_with_it(files):
     assert worst.share_of_error > 0.8
     assert worst.removed == pytest.approx(found.substituted_nmse, rel=0.1)
     assert found.kinds[0].kind == "weights"
+
+
+def test_a_file_that_errs_nowhere_has_no_shares(files):
+    """Dead weights and constant outputs survive any bits: no change is left to run alone."""
+    data, graph, _ = files("w8a8", "w8a8", "w8a8")
+    found = divide_error(data, graph, data, SAMPLES)
+    assert found.measured_nmse == 0 and found.layers == () and found.layer_interactions == ()
+    assert Substituted(data, graph).errors(SAMPLES, []).shape == (0, len(SAMPLES))

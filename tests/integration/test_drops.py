@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from bitplan.analyzer.conversion.converter import convert
-from bitplan.analyzer.errors import DataError, RunFolderError, UsageError
+from bitplan.analyzer.errors import DataError, RunFolderError, UnsupportedModel, UsageError
 from bitplan.analyzer.inputs.dataset import InputSpec, Preprocessing, load_samples
 from bitplan.analyzer.measures.calibration import calibrate
 from bitplan.analyzer.network.graph import build_graph
@@ -217,6 +217,73 @@ def test_a_corrupted_board_is_caught(material, vectors, outputs, tmp_path):
     assert device.against_float.drop_points.value == pytest.approx(lost)
     page = (tmp_path / "audit" / "report.html").read_text()
     assert "The device differs from" in page and "2 of 12 samples" in page
+
+
+def test_kernels_that_ran_on_a_few_samples_do_not_look_nearer_for_that(material, vectors, monkeypatch, tmp_path):
+    """The last sample of the board is off, which only the kernels that ran on all of them can show."""
+    monkeypatch.setattr("bitplan.drops.reference_subset", lambda _graph: 4)
+    monkeypatch.setattr("bitplan.drops.outputs_of", same_as_default())
+    arrays = dict(np.load(vectors / "outputs.npz"))
+    arrays["output_0"][11] = np.roll(arrays["output_0"][11], 1)
+    np.savez(tmp_path / "board.npz", output_0=arrays["output_0"], index=arrays["index"])
+    device = audit(material, device=tmp_path / "board.npz").drop.device
+    assert [gap.samples for gap in device.against_file] == [12, 4]
+    assert device.nearest == 0 and [d.index for d in device.differing] == [11]
+
+
+def same_as_default():
+    """Reference kernels that round as the default ones do."""
+    from bitplan.analyzer.conversion.verification import outputs_of
+
+    return lambda file, samples, **options: outputs_of(file, samples, **{**options, "kernels": "xnnpack"})
+
+
+def test_a_wrong_file_takes_no_folder(material, tmp_path):
+    folder = material[0]
+    with pytest.raises(UnsupportedModel, match="no quantized tensors"):
+        bp.audit(
+            folder / "float.tflite", folder / "float.tflite", evaluation=f"{folder / 'eval.npz'}:x,y", scale="tf",
+            out=tmp_path / "audit",
+        )  # fmt: skip
+    assert audit(material, out=tmp_path / "audit").causes
+
+
+def test_an_audit_that_is_broken_off_leaves_no_older_verdict(material, tmp_path, monkeypatch):
+    audit(material, out=tmp_path / "audit")
+    assert bp.check(tmp_path / "audit", max_bytes="1MB").exit_code == 0
+
+    def killed(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitplan.auditing.find_causes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        audit(material, out=tmp_path / "audit", seed=1)
+    with pytest.raises(RunFolderError, match="neither a run nor a finished audit"):
+        bp.check(tmp_path / "audit", max_bytes="1MB")
+
+
+def test_a_size_that_cannot_be_read_stops_an_audit_at_once(material, monkeypatch):
+    monkeypatch.setattr("bitplan.auditing._dropped", None)  # not reached
+    calibration = f"{material[0] / 'eval.npz'}:x"
+    with pytest.raises(UsageError, match="the size 'small' cannot be read"):
+        audit(material, calibration=calibration, size_budget="small")
+
+
+def test_sources_and_the_whole_stand_on_the_same_samples(material, monkeypatch):
+    monkeypatch.setattr("bitplan.auditing._DIVIDED_ON", 8)
+    found = bp.audit(
+        material[0] / "float.tflite", material[0] / "int8.tflite", evaluation=f"{material[0] / 'eval.npz'}:x,y",
+        scale="tf", samples=24,
+    )  # fmt: skip
+    assert found.samples == found.attribution.samples == 8
+    assert found.measured_nmse == found.attribution.measured_nmse
+    assert sum(kind.nmse for kind in found.attribution.kinds) == pytest.approx(found.measured_nmse)
+
+
+def test_one_sample_has_a_share_and_no_interval(material):
+    """The audit of these tests studies one sample."""
+    causes = audit(material).causes
+    assert causes and all(cause.samples == 1 and cause.share_interval is None for cause in causes)
 
 
 def test_balanced_vectors_name_their_places(material, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from bitplan.analyzer.errors import UnsupportedModel, UsageError
@@ -9,6 +11,7 @@ from bitplan.analyzer.measures.inspection import inspect_file
 from bitplan.analyzer.network import flatbuffer as fb
 from bitplan.auditing_alone import audit_alone
 from bitplan.checking import check
+from bitplan.reports.inspection import inspection_verdict
 from converter_networks import conv_net, inputs, noise
 
 
@@ -168,3 +171,8 @@ def test_a_float_file_is_refused_and_a_quantized_one_gets_its_page(network, emit
     assert (tmp_path / "out" / "audit.json").is_file()
     with pytest.raises(UsageError, match="saw the quantized file alone"):
         check(tmp_path / "out", max_drop="1pt")
+
+
+def test_a_file_that_shows_nothing_is_not_asked_what_that_costs(emitted):
+    quiet = dataclasses.replace(inspect_file(emitted("w8a8", "w8a8", "w8a8")), findings=())
+    assert "Whether it lost accuracy, one file cannot tell" in inspection_verdict(quiet).text

@@ -7,13 +7,14 @@ import dataclasses
 import bitplan as bp
 import numpy as np
 import pytest
-from bitplan.analyzer.errors import UsageError
+from bitplan.analyzer.errors import RunFolderError, UsageError
 from bitplan.analyzer.measures.statistics import mcnemar_exact, paired_bootstrap, pairs_needed
 from bitplan.analyzer.runs import RunFolder
 from bitplan.analyzer.schema import (
     TESTED,
     Attribution,
     Audit,
+    AuditCause,
     Cause,
     ClassDrop,
     DeviceDifference,
@@ -28,7 +29,7 @@ from bitplan.analyzer.schema import (
     OutputGap,
     SetMetric,
 )
-from bitplan.reports.audit import audit_verdict, render_audit
+from bitplan.reports.audit import audit_table, audit_verdict, render_audit
 from bitplan.reports.causes import cause_sentences
 
 
@@ -117,6 +118,12 @@ def test_a_device_is_judged_by_the_kernels_that_it_is_nearest_to():
     same = DeviceJudgement(against, 1, gap("device", "float file", 0.02), ())
     text = audit_verdict(audit_of(1, 0, 40, 50, Drop(device=same)))
     assert "The device answers exactly what LiteRT's reference kernels does, on all 40 samples." in text
+    one = dataclasses.replace(gap("device", "reference", 0.0, 1, 0.0), samples=1)
+    alone = DeviceJudgement((one,), 0, gap("device", "float file", 0.02), ())
+    assert "does, on the one sample of its file." in audit_verdict(audit_of(1, 0, 40, 50, Drop(device=alone)))
+    few = dataclasses.replace(against[1], samples=16, equal=16)
+    partly = DeviceJudgement((against[0], few), 1, gap("device", "float file", 0.02), ())
+    assert "on all 16 samples that these ran, of 40." in audit_verdict(audit_of(1, 0, 40, 50, Drop(device=partly)))
     other = DeviceJudgement(against, 0, gap("device", "float file", 0.02), (DeviceDifference(4, 0, 7, 0.5, 0.75),))
     text = audit_verdict(audit_of(1, 0, 40, 50, Drop(device=other)))
     assert "differs from LiteRT with XNNPACK on 37 of 40 samples, by at most 2.00 steps of its scale" in text
@@ -189,6 +196,59 @@ def test_a_users_metric_is_checked_in_its_own_unit(folder):
     assert alone.exit_code == 0 and alone.metric == "metric" and alone.metric_drop == value.value
     with pytest.raises(UsageError, match="no metric of yours"):
         bp.check(folder(audit_of(27, 20, 772, 1000)), max_metric_drop=0.1)
+
+
+def test_shares_of_a_divided_error_are_not_called_sources_alone():
+    source = AuditCause("weights", "layer", "CONV_2D", 0.008, 0.8, "seen")
+    alone = dataclasses.replace(audit_of(90, 20, 772, 1000), sources=(source,), parts_nmse=0.008)
+    divided = dataclasses.replace(
+        alone, attribution=Attribution(0.01, 0.001, 0.01, (), (), (), (), FileCoverage(1, 1, 1, 1, {}, 0, ()), 64)
+    )
+    assert "one source at a time" in audit_table(alone).caption and "layer by layer" in audit_table(divided).caption
+    assert "interaction" in audit_table(alone).notes[1] and "interaction" not in audit_table(divided).notes[1]
+    assert "of what its sources add up to enters at" in audit_verdict(alone)
+    assert "80 % of its error enters at the weights of layer" in audit_verdict(divided)
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf"), -0.1])
+def test_a_metric_is_held_to_a_number(folder, limit):
+    path = folder(audit_of(27, 20, 772, 1000, drop_of="metric"))
+    with pytest.raises(UsageError, match="cannot be held to a drop of"):
+        bp.check(path, max_metric_drop=limit)
+
+
+def test_a_folder_without_a_finished_audit_says_so(tmp_path):
+    with pytest.raises(RunFolderError, match="neither a run nor a finished audit"):
+        bp.check(RunFolder.create(tmp_path / "audit").path, max_drop="1pt")
+
+
+def with_drop(value, low, high):
+    """An audit with such a drop of the user's metric."""
+    found = audit_of(27, 20, 772, 1000, drop_of="metric")
+    return dataclasses.replace(
+        found, evaluation=dataclasses.replace(found.evaluation, drop_points=Interval(value, low, high), mcnemar_p=None)
+    )
+
+
+def test_a_metric_that_is_no_number_is_no_finding():
+    found = with_drop(float("nan"), -float("inf"), float("inf"))
+    text = audit_verdict(found)
+    assert "cannot be told: the metric is not a number for some samples" in text and "significant" not in text
+    assert "No drop that these samples can show" not in render_audit(found, "net")
+
+
+def test_a_small_metric_keeps_the_digits_that_its_interval_has():
+    assert "loses 0.0013 ± 0.0009 of metric" in audit_verdict(with_drop(0.0013, 0.0004, 0.0022))
+    assert "gains 0.0013 ± 0.0009 of metric" in audit_verdict(with_drop(-0.0013, -0.0022, -0.0004))
+
+
+def test_coarse_activations_are_not_said_to_have_the_right_ranges():
+    causes = tuple(
+        Cause(name, "layer", TESTED, share, "seen", "", samples=8)
+        for name, share in (("activation_rounding", 0.83), ("ranges_too_wide", 0.46))
+    )
+    text = audit_verdict(dataclasses.replace(audit_of(90, 20, 772, 1000), causes=causes))
+    assert "activations are rounded too coarsely for this network (layer)" in text
 
 
 @pytest.mark.parametrize(("lost", "said"), [(1.5, "of 1.50 lost"), (-0.2, "where none is lost"), (None, "(90 ")])

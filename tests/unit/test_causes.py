@@ -88,6 +88,34 @@ def test_ranges_of_few_samples_are_told_by_how_many_samples_would_give_them(coun
     assert grid.maximum == pytest.approx(seen.maxima[tensor].max(), abs=grid.scale)
 
 
+def test_two_ends_are_too_few_to_tell_how_many_samples_gave_them():
+    seen = extremes(2)
+    seen = replace(seen, maxima={t: np.linspace(1.0, 5.0, SAMPLES) for t in range(2)})
+    narrow = float(np.quantile(seen.maxima[0], 0.94))  # of about 16 samples; by two ends, of up to 45
+    grids = {t: regrid(INT8, -1.0, narrow) for t in range(2)}
+    assert isinstance(found := proposed(grids, seen)["too_few_samples"], Cause) and found.status == RULED_OUT
+    many = extremes(TENSORS)
+    many = replace(many, maxima={t: np.linspace(1.0, 5.0, SAMPLES) for t in range(TENSORS)})
+    assert isinstance(proposed({t: regrid(INT8, -1.0, narrow) for t in many.maxima}, many)["too_few_samples"], Mend)
+
+
+def of_input(low: float, high: float) -> dict[str, Mend | Cause]:
+    """What is proposed for inputs of 0 to 255, or what else occurs, on a 16-bit grid that was made for 0 to 255."""
+    seen = extremes()
+    seen = replace(
+        seen, minima={**seen.minima, 0: np.full(SAMPLES, low)}, maxima={**seen.maxima, 0: np.full(SAMPLES, high)}
+    )
+    return proposed({0: regrid(Grid(1.0, 0, -32768, 32767, 16), 0.0, 255.0)}, seen)
+
+
+def test_a_grid_of_16_bits_is_symmetric_and_not_calibrated_on_other_data_for_that():
+    other = of_input(0.0, 255.0)["calibration_unlike_evaluation"]
+    assert isinstance(other, Cause) and other.status == RULED_OUT
+    assert isinstance(of_input(0.0, 1.0)["calibration_unlike_evaluation"], Mend)
+    assert isinstance(of_input(0.0, 0.0)["calibration_unlike_evaluation"], Mend)  # a constant input
+    assert isinstance(of_input(0.0, 600.0)["calibration_unlike_evaluation"], Mend)
+
+
 def test_ranges_of_all_samples_are_not_those_of_few():
     seen = extremes()
     found = proposed(grids_of(seen, np.arange(SAMPLES)), seen)

@@ -79,7 +79,7 @@ def test_pickles_and_damaged_files_are_refused(tmp_path):
     path.write_text("0.1,0.9")
     with pytest.raises(DataError, match=r"neither an \.npz nor an \.npy"):
         read_outputs(path, [CLASSES], 9, "the device")
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="there is no file"):
         read_outputs(tmp_path / "none.npz", [CLASSES], 9, "the device")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from bitplan.analyzer.errors import UsageError
 from bitplan.analyzer.schema import Interval, Study, StudyBand
 from bitplan.reports.study import study_table, study_verdict
 from bitplan.reports.study_chart import study_chart
@@ -90,3 +91,10 @@ def test_the_chart_has_a_choice_for_each_figure_that_there_is(study):
     assert [row["low"] for row in rows_of(chart.specs["error, held back"])] == pytest.approx([0.28, 0.19, 0.23, 0.14])
     bare = tuple(dataclasses.replace(b, evaluation_nmse=None, accuracy=None, drop=None) for b in study.bands)
     assert list(study_chart(Study((), bare, bare[3], 100, 64, False, 0)).specs) == [""]
+
+
+def test_an_unknown_method_names_each_choice_once():
+    with pytest.raises(UsageError) as caught:
+        parse_methods(["best"])
+    choices = caught.value.remedy.removeprefix("choose from ").split(", ")
+    assert len(choices) == len(set(choices)) and "mse" in choices
