@@ -22,6 +22,8 @@ from bitplan.analyzer.network.runtime import arena_bytes
 from bitplan.analyzer.schema import SCHEMES, Calibration, Format, Graph, Histogram, Plan, Range
 from small_networks import Network
 
+pytestmark = pytest.mark.slow
+
 GAPS = 0.4
 """Share of the arena by which `peak` may lie below it, because of the gaps that LiteRT's planner leaves."""
 

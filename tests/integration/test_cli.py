@@ -77,6 +77,7 @@ def test_json_is_one_document_on_stdout(finished, few):
     assert inventory["format"] == "bitplan-report" and inventory["plan"] is None
 
 
+@pytest.mark.slow
 def test_stages_go_on_from_a_run_folder(finished, few, tmp_path):
     import shutil
 
@@ -259,6 +260,7 @@ def test_audit_of_a_file_finds_what_was_planted(tmp_path):
     assert pathlib.Path(out / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_vectors_go_to_a_board_and_its_answers_come_back_into_an_audit_that_can_be_checked(finished, few, tmp_path):
     """The whole round as people type it; the board replays what LiteRT answered."""
     quantized, data = finished[0] / "model.tflite", ("--evaluation", f"{few}:xe,ye", "--scale", "tf")

@@ -11,6 +11,8 @@ from bitplan.analyzer.conversion.type_check import check_types
 from bitplan.analyzer.inputs.loader import load_float
 from bitplan.analyzer.schema import Format, Plan
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = [
     "branching_conv_fc", "conv_fc_mnist", "resnet8_cifar10_float", "single_add", "single_depthwise_conv2d_bias",
     "single_fc_bias_relu6", "two_inputs_concatenation", "duplicated_tensor_names", "iris_landmark_prelu_no_signature",

@@ -22,6 +22,9 @@ micro = pytest.mark.skipif(bool(unavailable(MICRO)), reason=unavailable(MICRO))
 vela = pytest.mark.skipif(bool(unavailable(U55)), reason=unavailable(U55))
 
 
+pytestmark = pytest.mark.slow
+
+
 def demo_file(change: str = "w8a8", io: Format = Format.INT8, base: str = "w8a8") -> bytes:
     """The demo's network with one scheme everywhere, and another for its first depthwise convolution."""
     data = demo()[0]

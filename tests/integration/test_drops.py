@@ -17,6 +17,8 @@ from bitplan.analyzer.network.graph import build_graph
 from bitplan.analyzer.schema import Format, Plan
 from conftest_data import DEMO, demo
 
+pytestmark = pytest.mark.slow
+
 COUNT = 60
 NAMES = [f"garment {k}" for k in range(10)]
 

@@ -13,6 +13,8 @@ from bitplan.analyzer.network.constants import replace_constants
 from bitplan.analyzer.network.graph import build_graph
 from bitplan.analyzer.network.kernels import BIAS_INPUT
 
+pytestmark = pytest.mark.slow
+
 
 def network(*, scale=True, center=True, bias=True):
     """One of each kind of layer that is folded; BatchNorm with and without its parameters."""

@@ -17,6 +17,8 @@ from conftest_data import DEMO
 from converter_networks import noise
 from test_conversion_fuzz import make
 
+pytestmark = pytest.mark.slow
+
 FILES = PROOFS + 5
 JOINING = ("branching_conv_fc", "two_inputs_concatenation")
 """Networks with an op that joins activations, which must share a scale."""

@@ -20,6 +20,9 @@ from conftest_data import demo
 SOME, ALL = 8, 12
 
 
+pytestmark = pytest.mark.slow
+
+
 def samples_of(which):
     _, images, labels = demo()
     spec = InputSpec("image", (1, 28, 28, 1), "float32")

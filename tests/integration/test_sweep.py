@@ -21,6 +21,8 @@ from bitplan.analyzer.network.subgraph import Cutter
 from bitplan.analyzer.schema import SCHEMES, Plan
 from bitplan.analyzer.units import UnitStore
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 12
 
 
