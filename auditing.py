@@ -78,6 +78,11 @@ def audit(
     what_to_do = calibration is not None if what_to_do is None else what_to_do
     if what_to_do:
         check_wishes(calibration, target, size_budget, time_budget)
+    elif size_budget.strip():
+        raise UsageError(
+            "a size is for the files that an audit makes beside the given one, and it makes none",
+            "add --calibration DATA, or leave --size-budget out",
+        )
     if evaluation is None:
         raise DataError("an audit needs evaluation data", "give --evaluation FILE.npz:x,y")
     brought = read_quantized(quantized) if isinstance(quantized, str | pathlib.Path) else quantized

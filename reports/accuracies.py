@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
-
 from ..analyzer.schema import Interval
 from . import numbers
 from .cells import Cell
-
-_Z = 1.959963984540054
-"""The normal distribution's 97.5 % quantile."""
 
 
 def wilson(share: float, samples: int) -> Interval:
     """A share with its 95 % score interval (Wilson 1927): right near 0 and 1 too, and inside of them.
 
     Args:
-      share: 0 to 1.
+      share: 0 to 1, of whole samples.
       samples: At least one.
     """
-    square = _Z * _Z / samples
-    middle = (share + square / 2) / (1 + square)
-    half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
-    return Interval(share, min(share, middle - half), max(share, middle + half))
+    from scipy.stats import binomtest
+
+    found = binomtest(round(share * samples), samples).proportion_ci(method="wilson")
+    return Interval(share, min(share, float(found.low)), max(share, float(found.high)))
 
 
 def span(share: float, samples: int) -> str:

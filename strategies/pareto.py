@@ -109,6 +109,8 @@ def frontier_beside_baselines(
         graph, noise, costs, along=along, budgets=budgets, allowed=allowed, io=io, target=target,
         at=amounts[1 :: max(1, len(amounts) // _STRATEGIES_AT)],
     )  # fmt: skip
+    for plan in plans.values():
+        found.begin_at(plan)
     found.pass_through([plan.predicted(along) for plan in plans.values()])
     return found.points(), rivals(found.points(), plans, along)
 
@@ -159,6 +161,16 @@ class _Frontier:
             gap = next((g for g in self._gaps if g.low <= amount < g.right.predicted(self._along)), None)
             if gap is not None:
                 self._split(gap, amount)
+
+    def begin_at(self, plan: Plan) -> None:
+        """Looks for the best plan that uses no more than this one, where this one uses less than all points do.
+
+        The least amount is known to a tensor's alignment only, where it is the arena's.
+        """
+        amount = plan.predicted(self._along)
+        if amount < self._smallest.predicted(self._along) * (1 - _ROUNDINGS):
+            before, self._smallest = self._smallest, self._plan(amount, plan)
+            self._gaps.insert(0, _Between(amount, self._smallest, before))
 
     def _split(self, gap: _Between, amount: float) -> None:
         """Looks for the best plan at an amount between two neighbours."""

@@ -172,7 +172,7 @@ class _Copy:
         opcode = "" if writer is None else self._graph.ops[writer].opcode
         low, high = ranges[self._graph.tensors[source].name]
         grid = q.activation_params(low, high, 8, opcode)
-        exact = grid.scale if q.has_fixed_scale(opcode, 8) else q.int8_scale(low, high)
+        exact = grid.scale if q.has_fixed_scale(opcode, 8) else float(q.int8_scale(low, high))
         return exact, grid.scale, grid.zero_point
 
     def _write(self, layer: _Layer, data_scale: float, wide: Ranges) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -73,9 +74,13 @@ def activation_params(minimum: float, maximum: float, bits: int, opcode: str = "
     return AffineParams(float(np.float32(scale)), int(np.rint(-128 - min(minimum, 0.0) / scale)), 8)
 
 
-def int8_scale(minimum: float, maximum: float) -> float:
-    """Scale of an int8 activation as the quantizer goes on with it, before it is rounded to the file's float32."""
-    return max(max(maximum, 0.0) - min(minimum, 0.0), SMALLEST_BOUND) / 255
+def int8_scale(minimum: Any, maximum: Any) -> Any:
+    """Scales of int8 activations as the quantizer goes on with them, before they are rounded to the file's float32.
+
+    Args:
+      minimum, maximum: Numbers, or arrays of one shape.
+    """
+    return np.maximum(np.maximum(maximum, 0.0) - np.minimum(minimum, 0.0), SMALLEST_BOUND) / 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +103,8 @@ class Grids:
         if bits == 16:
             bound = np.maximum(np.maximum(np.abs(lows), np.abs(highs)), SMALLEST_BOUND)
             return cls(_float32(bound / 32767), np.zeros(len(lows)), 16)
-        top, bottom = np.maximum(highs, 0.0), np.minimum(lows, 0.0)
-        scale = np.maximum(top - bottom, SMALLEST_BOUND) / 255
-        return cls(_float32(scale), np.rint(-128 - bottom / scale), 8)
+        scale = int8_scale(lows, highs)
+        return cls(_float32(scale), np.rint(-128 - np.minimum(lows, 0.0) / scale), 8)
 
     def __len__(self) -> int:
         return len(self.scale)

@@ -269,6 +269,8 @@ def test_a_size_that_cannot_be_read_stops_an_audit_at_once(material, monkeypatch
     calibration = f"{material[0] / 'eval.npz'}:x"
     with pytest.raises(UsageError, match="the size 'small' cannot be read"):
         audit(material, calibration=calibration, size_budget="small")
+    with pytest.raises(UsageError, match="it makes none"):
+        audit(material, size_budget="1MB")
 
 
 def test_sources_and_the_whole_stand_on_the_same_samples(material, monkeypatch):

@@ -18,7 +18,6 @@ from bitplan.reports.side_by_side import build_side_by_side, comparison_json, co
 from bitplan.reports.side_by_side_charts import side_by_side_charts
 from bitplan.reports.side_figures import Side
 from bitplan.strategies.comparison import diff_plans
-from scipy.stats import binomtest
 
 from .. import results_factory as factory
 from .. import results_planning as planning
@@ -60,10 +59,12 @@ def test_every_run_has_its_own_figures(pair):
 
 
 @pytest.mark.parametrize(("right", "samples"), [(0, 5), (5, 5), (221, 256), (4325, 5000), (1, 1)])
-def test_wilsons_interval_is_scipys(right, samples):
-    ends = binomtest(right, samples).proportion_ci(0.95, "wilson")
-    found = wilson(right / samples, samples)
-    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=1e-12)
+def test_the_ends_of_wilsons_interval_are_where_a_share_differs_by_as_many_of_its_standard_errors(right, samples):
+    share, z = right / samples, 1.959963984540054
+    found = wilson(share, samples)
+    assert 0 <= found.low <= share <= found.high <= 1 and found.low < found.high
+    for end in (found.low, found.high):
+        assert (end - share) ** 2 == pytest.approx(z * z * end * (1 - end) / samples, rel=1e-6, abs=1e-12)
 
 
 def test_an_accuracys_interval_is_wilsons(pair):
